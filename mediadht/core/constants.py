@@ -1,0 +1,203 @@
+"""Every constant of the protocol, in one place, each with its unit, its reason and its precedent.
+
+Units stand last in the name. Nothing else in `core` holds a number that a second implementation would have to know.
+Change one only with a measurement or a simulation that shows why (`docs/research.md`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- The key space -----------------------------------------------------------------------------------------------
+
+ID_BITS: Final = 256
+"""Node IDs and keys are SHA-256 values: 256 bits, so a key needs no truncation and grinding buys nothing."""
+
+ID_BYTES: Final = ID_BITS // 8
+
+K: Final = 20
+"""Replicas per key and contacts per bucket. Kademlia's own choice (Maymounkov and Mazieres 2002), kept by IPFS."""
+
+ALPHA: Final = 3
+"""Requests of one lookup that are in flight and not yet slow. A slow one frees its place (`SLOW_FACTOR`), so a
+small value costs no time when peers are dead; the paper's 3 keeps the number of requests low."""
+
+STORE_PARALLELISM: Final = K
+"""Requests in flight where every replica must be asked anyway: all of them at once, nothing is gained by waiting."""
+
+# --- Protocol version --------------------------------------------------------------------------------------------
+
+PROTOCOL_VERSIONS: Final = (1,)
+"""Versions spoken, best last. A peer that shares none is told `wrong_version` and disconnected."""
+
+NETWORK_DEFAULT: Final = "mediadht"
+"""Nodes of different network names refuse one another, so that a test network never mixes with the real one."""
+
+# --- Bounds on what travels --------------------------------------------------------------------------------------
+
+FRAME_BYTES_MAX: Final = 65_536
+"""One encrypted frame, its 4-byte length not counted. Larger ends the session (`too_large`)."""
+
+HANDSHAKE_FRAME_BYTES_MAX: Final = 8_192
+"""A handshake frame comes from a stranger: four endpoints and a name fit eight times over."""
+
+CONTACTS_PER_ANSWER_MAX: Final = K
+PROVIDERS_PER_ANSWER_MAX: Final = 16
+"""As many as a homeserver can use as `via`; more are fetched page by page."""
+
+KNOWN_PREFIXES_MAX: Final = 32
+"""Contacts that a request may list as already known, so that answers repeat none of them."""
+
+KNOWN_PREFIX_BYTES: Final = 8
+"""Of a node ID, in that list: 64 bits do not collide by accident, and a forged collision hides one contact."""
+
+RECORDS_PER_PUT_MAX: Final = 64
+"""Records of the largest size that fit one frame, rounded down; a sweep fills its messages to this."""
+
+RECORD_BYTES_MAX: Final = 900
+"""A whole record with its signature. 64 of them and their framing stay under `FRAME_BYTES_MAX`."""
+
+PAYLOAD_BYTES_MAX: Final = 512
+"""A record's payload before it is sealed: a room ID is 255 bytes at most."""
+
+ENDPOINTS_PER_CONTACT_MAX: Final = 4
+ENDPOINT_CHARACTERS_MAX: Final = 255
+SERVER_NAME_CHARACTERS_MAX: Final = 230
+"""A Matrix server name: user IDs of 255 bytes need room for a localpart."""
+
+ROOM_ID_BYTES_MAX: Final = 255
+TEXT_CHARACTERS_MAX: Final = 256
+"""Any human-readable text in a message (an error's reason, an agent's name)."""
+
+# --- Records -----------------------------------------------------------------------------------------------------
+
+RECORD_VALIDITY_S: Final = 48 * 3600
+"""Life of a provider record, and the most that a replica accepts. IPFS measured that longer lives buy little."""
+
+REPUBLISH_INTERVAL_S: Final = 22 * 3600
+"""Providers store again after this, under half the validity, so that one missed round loses nothing (go-libp2p)."""
+
+REPUBLISH_JITTER: Final = 0.1
+"""Share of the interval by which each republish is moved earlier, so that a restart does not align a server's keys."""
+
+CLOCK_TOLERANCE_S: Final = 600
+"""How far into the future beyond its validity a record may expire: two clocks ten minutes apart still agree."""
+
+CLOCK_WARNING_S: Final = 120
+"""A median offset from the peers' clocks beyond this is told to the owner."""
+
+STORE_RECORDS_MAX: Final = 100_000
+"""Records a node keeps for others, about 80 MiB when full."""
+
+STORE_RECORDS_PER_KEY_MAX: Final = 500
+"""Mainline's number: nobody needs more sources, and one popular key cannot fill a store."""
+
+STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX: Final = 16
+"""Of one registrable domain at one key: a Sybil pays for a domain, not for a key pair."""
+
+STORE_RECORDS_PER_SIGNER_MAX: Final = 20_000
+STORE_RECORDS_PER_DOMAIN_MAX: Final = 50_000
+
+HANDOVER_REPLICAS: Final = 3
+"""Only this many of a key's replicas, the closest, hand a record to a newcomer: twenty copies would be waste."""
+
+HANDOVER_RECORDS_MAX: Final = 20_000
+"""Records queued for newcomers. What does not fit waits for its provider's next republish."""
+
+# --- Contacts ----------------------------------------------------------------------------------------------------
+
+BUCKET_REPLACEMENTS_MAX: Final = 20
+"""Answering contacts that wait for a place in a full bucket."""
+
+CONTACT_FAILURES_MAX: Final = 3
+"""Lost answers in a row after which a contact leaves the table. One lost answer says nothing (libtorrent's rule)."""
+
+BUCKET_CONTACTS_PER_PREFIX_MAX: Final = 2
+TABLE_CONTACTS_PER_PREFIX_MAX: Final = 10
+BUCKET_CONTACTS_PER_DOMAIN_MAX: Final = 2
+TABLE_CONTACTS_PER_DOMAIN_MAX: Final = 10
+"""Contacts of one /24 (IPv6: /48) or one registrable domain. go-libp2p allows 2 in a bucket and 3 in a table of an
+IP group; hosting companies put many Matrix servers in one /24, so the table's number is larger."""
+
+CONTACT_CACHE_MAX: Final = 20_000
+"""Contacts remembered beside the table: in most networks that is everybody, and a lookup needs one hop."""
+
+CONTACT_CACHE_PER_GROUP_MAX: Final = 256
+"""Of one IP prefix or registrable domain in that cache."""
+
+BUCKET_REFRESH_INTERVAL_S: Final = 3600
+"""A bucket in which nothing was looked up for this long is refreshed (the paper's hour)."""
+
+# --- Requests ----------------------------------------------------------------------------------------------------
+
+REQUEST_TIMEOUT_S: Final = 5.0
+"""After which an answer no longer counts. Sent requests that are merely slow are overtaken long before."""
+
+SLOW_FACTOR: Final = 2.0
+"""A request is slow once it takes this many times the peer's smoothed round trip plus four deviations."""
+
+SLOW_S_MIN: Final = 0.005
+SLOW_S_MAX: Final = 1.0
+"""Bounds of that time: below, the machine's own scheduling decides; above, somebody is waiting."""
+
+SLOW_UNKNOWN_S: Final = 0.4
+"""The same for a peer never measured: a dial and an answer at the 95th percentile of PlanetLab's round trips."""
+
+SUSPECT_S: Final = 60.0
+"""How long a contact that let a request time out or become slow is asked last."""
+
+REQUESTS_IN_FLIGHT_MAX: Final = 4_096
+"""Requests a node has open in all."""
+
+LOOKUP_CANDIDATES_MAX: Final = 256
+"""Contacts that one lookup keeps, closest first. A liar's flood pushes out only what is farther."""
+
+LOOKUP_REQUESTS_MAX: Final = 128
+"""Requests of one lookup in all: five times what 10,000 nodes need."""
+
+LOOKUP_DEADLINE_S: Final = 15.0
+"""After which a lookup ends with what it has."""
+
+LOOKUPS_MAX: Final = 256
+"""Lookups under way; further ones wait their turn."""
+
+ANSWERS_ENOUGH: Final = 3
+"""Replicas holding providers that must have answered before a lookup for providers ends early."""
+
+PROVIDERS_WANTED_DEFAULT: Final = 16
+
+# --- Sessions ----------------------------------------------------------------------------------------------------
+
+SESSIONS_MAX: Final = 256
+"""Open sessions of one node, about 60 KiB each. The least recently used is closed for a new one."""
+
+SESSION_IDLE_PING_S: Final = 45.0
+"""A session on which nothing arrived for this long is pinged: a dead network is noticed within a minute."""
+
+SESSION_IDLE_CLOSE_S: Final = 900.0
+"""A session that carried no request for this long is closed, unless its peer is in the routing table."""
+
+REQUESTS_PER_SESSION_IN_FLIGHT_MAX: Final = 256
+"""Unanswered requests that a peer may have with us, and messages that may wait for one peer."""
+
+RECONNECT_S_MIN: Final = 1.0
+RECONNECT_S_MAX: Final = 20.0
+"""Back-off of a lost session that is worth keeping: short enough that a healed network is whole in a minute."""
+
+PROBES_MAX: Final = 4
+"""Dial-backs under way, which check that a peer that dialled us is reachable before it enters the table."""
+
+# --- Publishing --------------------------------------------------------------------------------------------------
+
+SWEEP_REGIONS_MAX: Final = 4
+"""Regions of the key space that a sweep works on at once."""
+
+SWEEP_KEYS_PER_REGION_MAX: Final = 256
+"""Keys placed with the knowledge of one lookup."""
+
+PUBLISH_RETRY_S_MIN: Final = 5.0
+PUBLISH_RETRY_S_MAX: Final = 600.0
+"""Back-off of an announcement that no replica took."""
+
+REPLICAS_ENOUGH: Final = 7
+"""An announcement that fewer of the known replicas acknowledged is tried again at `PUBLISH_RETRY_S_MAX`."""

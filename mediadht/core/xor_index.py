@@ -1,0 +1,94 @@
+"""An ordered set of 256-bit integers that answers "which are the closest by XOR" exactly.
+
+The routing table, the cache of contacts and the record store all ask that question; this is its only answer. Members
+stand in one sorted list; a query descends the implied binary trie by bisection, nearest half first, so it touches
+O(count + depth) members. `farthest` is `closest` to the complement of the target, since d(x, ~t) = ~d(x, t).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+
+from mediadht.core.constants import ID_BITS
+
+__all__ = ["XorIndex"]
+
+_ALL_ONES = (1 << ID_BITS) - 1
+_LEAF_MEMBERS = 24
+"""A range this small is sorted by distance at once rather than split further."""
+
+
+class XorIndex:
+    """A set of integers in [0, 2**256), kept sorted. Membership tests are the caller's own dictionary's task."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: Iterable[int] = ()) -> None:
+        self._members = sorted(set(members))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[int]:
+        """Members in ascending order."""
+        return iter(self._members)
+
+    def __contains__(self, member: int) -> bool:
+        position = bisect_left(self._members, member)
+        return position < len(self._members) and self._members[position] == member
+
+    def add(self, member: int) -> None:
+        """Add `member`; nothing happens if it is there."""
+        position = bisect_left(self._members, member)
+        if position == len(self._members) or self._members[position] != member:
+            self._members.insert(position, member)
+
+    def discard(self, member: int) -> None:
+        """Remove `member`; nothing happens if it is not there."""
+        position = bisect_left(self._members, member)
+        if position < len(self._members) and self._members[position] == member:
+            del self._members[position]
+
+    def closest(self, target: int, count: int, accept: Callable[[int], bool] | None = None) -> list[int]:
+        """The `count` members nearest to `target` by XOR, nearest first; of those that `accept` takes, if given."""
+        found: list[int] = []
+        for member in self.by_distance(target):
+            if len(found) >= count:
+                break
+            if accept is None or accept(member):
+                found.append(member)
+        return found
+
+    def farthest(self, target: int, count: int) -> list[int]:
+        """The `count` members farthest from `target` by XOR, farthest first."""
+        return self.closest(target ^ _ALL_ONES, count)
+
+    def between(self, low: int, high: int) -> list[int]:
+        """Members m with low <= m < high, ascending."""
+        return self._members[bisect_left(self._members, low) : bisect_left(self._members, high)]
+
+    def count_between(self, low: int, high: int) -> int:
+        """How many members m have low <= m < high."""
+        return bisect_left(self._members, high) - bisect_left(self._members, low)
+
+    def by_distance(self, target: int) -> Iterator[int]:
+        """All members, nearest to `target` first. The set must not change while this is consumed."""
+        members = self._members
+        # A stack of ranges (start, stop, bits below which members of the range still differ), nearest on top.
+        stack = [(0, len(members), ID_BITS)]
+        while stack:
+            start, stop, bits = stack.pop()
+            if stop - start <= _LEAF_MEMBERS or bits == 0:
+                yield from sorted(members[start:stop], key=target.__xor__)
+                continue
+            # Skip the bits that all members of this range share.
+            bits = (members[start] ^ members[stop - 1]).bit_length()
+            middle_value = (members[stop - 1] >> (bits - 1)) << (bits - 1)
+            middle = bisect_left(members, middle_value, start, stop)
+            low, high = (start, middle, bits - 1), (middle, stop, bits - 1)
+            # The half whose leading bit equals the target's is nearer as a whole.
+            if target >> (bits - 1) & 1:
+                stack += (low, high)
+            else:
+                stack += (high, low)
