@@ -45,6 +45,9 @@ CONTACTS_PER_ANSWER_MAX: Final = K
 PROVIDERS_PER_ANSWER_MAX: Final = 16
 """As many as a homeserver can use as `via`; more are fetched page by page."""
 
+WITHDRAWALS_PER_ANSWER_MAX: Final = 4
+"""Latest withdrawals sent along, so that a reader is not misled by a replica that missed them."""
+
 KNOWN_PREFIXES_MAX: Final = 32
 """Contacts that a request may list as already known, so that answers repeat none of them."""
 
@@ -95,8 +98,10 @@ STORE_RECORDS_PER_KEY_MAX: Final = 500
 STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX: Final = 16
 """Of one registrable domain at one key: a Sybil pays for a domain, not for a key pair."""
 
-STORE_RECORDS_PER_SIGNER_MAX: Final = 20_000
-STORE_RECORDS_PER_DOMAIN_MAX: Final = 50_000
+STORE_SIGNER_SHARE: Final = 5
+STORE_DOMAIN_SHARE: Final = 2
+"""One signer may fill a fifth of a store, one registrable domain a half: small networks have few servers, each with
+many records, and no single one shall crowd out the rest."""
 
 HANDOVER_REPLICAS: Final = 3
 """Only this many of a key's replicas, the closest, hand a record to a newcomer: twenty copies would be waste."""
@@ -157,6 +162,13 @@ LOOKUP_REQUESTS_MAX: Final = 128
 
 LOOKUP_DEADLINE_S: Final = 15.0
 """After which a lookup ends with what it has."""
+
+LOOKUP_PATIENCE_S: Final = 1.5
+"""How long a lookup that has nothing else to do waits for those that are slow, from the moment each was asked."""
+
+LIKELY_REPLICA_FACTOR: Final = 2
+"""Within this many times the expected distance of the k-th closest node, a node is taken for a replica before the
+lookup has shown it: its records are asked for, or records stored there, at once."""
 
 LOOKUPS_MAX: Final = 256
 """Lookups under way; further ones wait their turn."""

@@ -35,9 +35,9 @@ def check_endpoint(url: str) -> str:
     """
     match = _ENDPOINT.fullmatch(url) if len(url) <= ENDPOINT_CHARACTERS_MAX else None
     if match is None or (match[3] is not None and not 0 < int(match[3]) <= 65_535):
-        raise CallerError(f"{ascii(url[:100])} is not a peer's address: write wss://host[:port]/path")
+        raise CallerError(f"{url[:100]!a} is not a peer's address: write wss://host[:port]/path")
     if match[1] == "ws" and not is_private_host(match[2].strip("[]")):
-        raise CallerError(f"{ascii(url[:100])}: ws:// is for loopback and private addresses; write wss://")
+        raise CallerError(f"{url[:100]!a}: ws:// is for loopback and private addresses; write wss://")
     return url
 
 

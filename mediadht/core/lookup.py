@@ -1,0 +1,187 @@
+"""The one lookup engine: which node to ask next, and when enough have answered.
+
+It knows node IDs and their states and nothing of messages. Two ways to end: *converge*, when the k closest nodes that
+can be heard have answered (storing, finding nodes, proving that a key has nobody), and *enough*, when a number of
+replicas have given something useful (finding providers). It never waits for the slowest of a round: a slow request
+frees its place, its node leaves the window of the k closest until it answers, and its late answer still counts.
+Maymounkov and Mazieres 2002, section 2.3; states as in go-libp2p's `qpeerset`. Implements `docs/protocol.md`, section
+"Lookups". Time is the caller's: it says when a request has become slow, hopeless or lost.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+
+from mediadht.core.constants import ALPHA, LOOKUP_CANDIDATES_MAX, LOOKUP_REQUESTS_MAX, K
+
+__all__ = ["Lookup", "State"]
+
+
+class State(Enum):
+    """Where a candidate stands."""
+
+    HEARD = auto()
+    ASKED = auto()
+    SLOW = auto()
+    """Asked, late; still waited for, no longer in the way."""
+    ANSWERED = auto()
+    FAILED = auto()
+
+
+class Lookup:
+    """One lookup for `target`.
+
+    `k`: how many of the closest must have answered. `parallelism`: requests in flight that are not slow.
+    `useful_enough`: end early once this many answers were useful; None to converge only.
+    `preference`: a sort key over node IDs, lower asked first, among the candidates within `likely_distance` of the
+    target; the rest are asked by distance. None: always by distance.
+    """
+
+    __slots__ = (
+        "_by_distance",
+        "_in_flight",
+        "_k",
+        "_likely_distance",
+        "_own_id",
+        "_parallelism",
+        "_preference",
+        "_states",
+        "_useful_enough",
+        "requests",
+        "target",
+        "useful",
+    )
+
+    def __init__(
+        self,
+        target: int,
+        seeds: Iterable[int],
+        *,
+        own_id: int,
+        k: int = K,
+        parallelism: int = ALPHA,
+        useful_enough: int | None = None,
+        preference: Callable[[int], tuple[float, ...]] | None = None,
+        likely_distance: int = -1,
+    ) -> None:
+        self.target = target
+        self._own_id = own_id
+        self._k = k
+        self._parallelism = parallelism
+        self._useful_enough = useful_enough
+        self._preference = preference
+        self._likely_distance = likely_distance
+        self._by_distance: list[tuple[int, int]] = []
+        self._states: dict[int, State] = {}
+        self._in_flight = 0
+        self.useful = 0
+        self.requests = 0
+        self.heard(seeds)
+
+    def heard(self, node_ids: Iterable[int]) -> None:
+        """Take candidates in; the closest `LOOKUP_CANDIDATES_MAX` are kept, and all that were asked."""
+        for node_id in node_ids:
+            if node_id in self._states or node_id == self._own_id:
+                continue
+            self._states[node_id] = State.HEARD
+            insort(self._by_distance, (node_id ^ self.target, node_id))
+        if len(self._by_distance) > LOOKUP_CANDIDATES_MAX:
+            kept = self._by_distance[:LOOKUP_CANDIDATES_MAX]
+            for item in self._by_distance[LOOKUP_CANDIDATES_MAX:]:
+                if self._states[item[1]] is State.HEARD:
+                    del self._states[item[1]]
+                else:
+                    kept.append(item)
+            self._by_distance = kept
+
+    def next(self) -> list[int]:
+        """Node IDs to ask now; the caller must ask each, and say what became of it."""
+        places = self._parallelism - self._in_flight
+        if places <= 0 or self.is_done:
+            return []
+        places = min(places, LOOKUP_REQUESTS_MAX - self.requests)
+        heard = [node_id for node_id in self._window() if self._states[node_id] is State.HEARD]
+        if self._preference is not None and len(heard) > 1:
+            likely = [n for n in heard if n ^ self.target <= self._likely_distance]
+            likely.sort(key=self._preference)
+            heard = likely + heard[len(likely) :]
+        chosen = heard[: max(0, places)]
+        for node_id in chosen:
+            self._states[node_id] = State.ASKED
+        self._in_flight += len(chosen)
+        self.requests += len(chosen)
+        return chosen
+
+    def answered(self, node_id: int, contacts: Iterable[int] = (), *, useful: bool = False) -> None:
+        """The node answered, however late, and named `contacts`."""
+        if self._leave_flight(node_id):
+            self._states[node_id] = State.ANSWERED
+            self.useful += useful
+        self.heard(contacts)
+
+    def slow(self, node_id: int) -> None:
+        """The node's answer is late: somebody else may be asked in its place."""
+        if self._states.get(node_id) is State.ASKED:
+            self._leave_flight(node_id)
+            self._states[node_id] = State.SLOW
+
+    def failed(self, node_id: int) -> None:
+        """The request was lost or refused, or is no longer worth waiting for."""
+        if self._leave_flight(node_id):
+            self._states[node_id] = State.FAILED
+
+    def state(self, node_id: int) -> State | None:
+        """Where this candidate stands; None if it is none."""
+        return self._states.get(node_id)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to be asked or waited for."""
+        if self._useful_enough is not None and self.useful >= self._useful_enough:
+            return True
+        if self.requests >= LOOKUP_REQUESTS_MAX:
+            return self._in_flight == 0
+        window = self._window()
+        if any(self._states[node_id] is not State.ANSWERED for node_id in window):
+            return False
+        if len(window) >= self._k:
+            return True
+        return not any(state is State.SLOW for state in self._states.values())
+
+    @property
+    def waits_for_slow_only(self) -> bool:
+        """Whether all that keeps this lookup from its end is answers that are late."""
+        return not self.is_done and all(self._states[n] is State.ANSWERED for n in self._window())
+
+    def slow_ones(self) -> list[int]:
+        """Candidates whose answers are late, nearest first."""
+        return [node_id for _, node_id in self._by_distance if self._states[node_id] is State.SLOW]
+
+    def closest_answered(self) -> list[int]:
+        """The at most `k` closest nodes that answered, nearest first."""
+        found = (node_id for _, node_id in self._by_distance if self._states[node_id] is State.ANSWERED)
+        return [node_id for _, node_id in zip(range(self._k), found, strict=False)]
+
+    @property
+    def answers(self) -> int:
+        """How many nodes answered."""
+        return sum(state is State.ANSWERED for state in self._states.values())
+
+    def _window(self) -> list[int]:
+        """The k closest candidates that neither failed nor are slow."""
+        window: list[int] = []
+        for _, node_id in self._by_distance:
+            state = self._states[node_id]
+            if state is not State.FAILED and state is not State.SLOW:
+                window.append(node_id)
+                if len(window) >= self._k:
+                    break
+        return window
+
+    def _leave_flight(self, node_id: int) -> bool:
+        state = self._states.get(node_id)
+        if state is State.ASKED:
+            self._in_flight -= 1
+        return state is State.ASKED or state is State.SLOW

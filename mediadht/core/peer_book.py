@@ -1,0 +1,234 @@
+"""All that a node knows about other nodes: contacts, round trips, failures, who answered and when.
+
+The book is wide (20,000 contacts) and bounded. A contact is *hearsay* until the node itself has answered; only those
+that answered and do not fail now are *live*, are named to others, and shape replica sets. Hearsay is forgotten first,
+then whoever answered longest ago; contacts of the routing table and those with a session are pinned.
+Round-trip times follow RFC 6298. Implements `docs/protocol.md`, section "Contacts". Leaves to others: the table's
+structure (`routing_table`), and what to ask whom (`lookup`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from mediadht.core.constants import (
+    CONTACT_CACHE_MAX,
+    CONTACT_CACHE_PER_GROUP_MAX,
+    CONTACT_FAILURES_MAX,
+    SLOW_FACTOR,
+    SLOW_S_MAX,
+    SLOW_S_MIN,
+    SLOW_UNKNOWN_S,
+    SUSPECT_S,
+)
+from mediadht.core.contacts import Contact, Groups
+from mediadht.core.xor_index import XorIndex
+
+__all__ = ["Peer", "PeerBook"]
+
+_NEVER = float("-inf")
+
+
+@dataclass(slots=True)
+class Peer:
+    """One known node. Times are the node's own monotonic seconds; `-inf` means never."""
+
+    contact: Contact
+    groups: Groups
+    round_trip_s: float | None = None
+    deviation_s: float = 0.0
+    answered_s: float = _NEVER
+    failures: int = 0
+    """Answers lost in a row."""
+    failing_since_s: float = _NEVER
+    suspect_until_s: float = _NEVER
+    connected: bool = False
+    reachable: bool = False
+    """It has answered at one of its endpoints, rather than only dialled us."""
+    in_table: bool = False
+    open_requests: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may be named to others: reachable, and not failing."""
+        return self.reachable and self.failures < CONTACT_FAILURES_MAX
+
+    def measured(self, sample_s: float) -> None:
+        """Take a round-trip time into the estimate (RFC 6298, section 2)."""
+        if self.round_trip_s is None:
+            self.round_trip_s, self.deviation_s = sample_s, sample_s / 2
+        else:
+            self.deviation_s += (abs(sample_s - self.round_trip_s) - self.deviation_s) / 4
+            self.round_trip_s += (sample_s - self.round_trip_s) / 8
+
+    def slow_after_s(self) -> float:
+        """How long to wait for an answer before somebody else is asked as well, in seconds."""
+        if self.round_trip_s is None or not self.connected:
+            return SLOW_UNKNOWN_S
+        return min(SLOW_S_MAX, max(SLOW_S_MIN, SLOW_FACTOR * self.round_trip_s + 4 * self.deviation_s))
+
+
+class PeerBook:
+    """Peers by node ID, with exact XOR-closest queries over all of them and over the live ones."""
+
+    def __init__(self, own_id: int, peers_max: int = CONTACT_CACHE_MAX) -> None:
+        self._own_id = own_id
+        self._peers_max = peers_max
+        self._peers: dict[int, Peer] = {}
+        self._hearsay: OrderedDict[int, None] = OrderedDict()
+        self._answered: OrderedDict[int, None] = OrderedDict()
+        self._per_group: Counter[str] = Counter()
+        self.everybody = XorIndex()
+        self.live = XorIndex()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __contains__(self, node_id: int) -> bool:
+        return node_id in self._peers
+
+    def __getitem__(self, node_id: int) -> Peer:
+        return self._peers[node_id]
+
+    def get(self, node_id: int) -> Peer | None:
+        """The peer, if known."""
+        return self._peers.get(node_id)
+
+    def values(self) -> Iterator[Peer]:
+        """All peers, in the order in which they were learned of."""
+        return iter(self._peers.values())
+
+    def heard_of(self, contact: Contact, groups: Groups) -> bool:
+        """Take note of hearsay. Returns whether the contact is (now) known.
+
+        Hearsay never changes what is known of a node that has answered, and finds no room if the book is full of
+        pinned contacts or the groups have their share.
+        """
+        peer = self._peers.get(contact.node_id)
+        if peer is not None:
+            if not peer.reachable and contact.endpoints and peer.contact != contact:
+                peer.contact = contact
+            return True
+        if contact.node_id == self._own_id or not contact.endpoints:
+            return False
+        return self._admit(contact, groups) is not None
+
+    def proved(self, contact: Contact, groups: Groups) -> Peer | None:
+        """A node has proved its key in a handshake and told its contact: this replaces what was known of it."""
+        peer = self._peers.get(contact.node_id)
+        if peer is None:
+            return self._admit(contact, groups)
+        self._count_groups(peer.groups, -1)
+        self._count_groups(groups, 1)
+        peer.contact, peer.groups = contact, groups
+        return peer
+
+    def answered(self, node_id: int, now: float, round_trip_s: float | None = None) -> None:
+        """The node answered, after `round_trip_s` seconds where that was measured on a warm session."""
+        peer = self._peers.get(node_id)
+        if peer is None:
+            return
+        peer.answered_s = now
+        peer.failures = 0
+        peer.suspect_until_s = _NEVER
+        if round_trip_s is not None:
+            peer.measured(round_trip_s)
+        self._file(node_id, peer)
+
+    def reached(self, node_id: int, now: float) -> None:
+        """The node answered at one of its own endpoints."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            peer.reachable = True
+            self.answered(node_id, now)
+
+    def suspect(self, node_id: int, now: float) -> None:
+        """The node is slow: for a while it is asked last."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            peer.suspect_until_s = now + SUSPECT_S
+
+    def failed(self, node_id: int, now: float) -> None:
+        """An answer was lost, or a dial failed."""
+        peer = self._peers.get(node_id)
+        if peer is None:
+            return
+        if peer.failures == 0:
+            peer.failing_since_s = now
+        peer.failures += 1
+        peer.suspect_until_s = now + SUSPECT_S
+        if peer.failures >= CONTACT_FAILURES_MAX:
+            self.live.discard(node_id)
+            if not (peer.in_table or peer.connected or peer.reachable):
+                self._forget(node_id)
+
+    def pin_changed(self, node_id: int) -> None:
+        """`connected` or `in_table` of a peer was changed by its owner."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            self._file(node_id, peer)
+
+    def pinned_or_recent(self, count: int) -> list[Peer]:
+        """At most `count` peers worth remembering over a restart: who answered latest first."""
+        recent = (self._peers[node_id] for node_id in reversed(self._answered))
+        pinned = (p for p in self._peers.values() if (p.in_table or p.connected) and p.reachable)
+        ordered = {p.contact.node_id: p for group in (pinned, recent) for p in group if p.contact.endpoints}
+        return list(ordered.values())[:count]
+
+    def closest_ids(self, target: int, count: int) -> list[int]:
+        """Where a lookup starts: the closest live peers and the closest of all, nearest first."""
+        ids: set[int] = {*self.live.closest(target, count), *self.everybody.closest(target, count)}
+        return sorted(ids, key=target.__xor__)
+
+    def _admit(self, contact: Contact, groups: Groups) -> Peer | None:
+        if any(self._per_group[name] >= CONTACT_CACHE_PER_GROUP_MAX for name in _names(groups)):
+            return None
+        if len(self._peers) >= self._peers_max and not self._make_room():
+            return None
+        peer = Peer(contact, groups)
+        self._peers[contact.node_id] = peer
+        self._count_groups(groups, 1)
+        self.everybody.add(contact.node_id)
+        self._hearsay[contact.node_id] = None
+        return peer
+
+    def _make_room(self) -> bool:
+        for queue in (self._hearsay, self._answered):
+            if queue:
+                self._forget(next(iter(queue)))
+                return True
+        return False
+
+    def _forget(self, node_id: int) -> None:
+        peer = self._peers.pop(node_id)
+        self._count_groups(peer.groups, -1)
+        self.everybody.discard(node_id)
+        self.live.discard(node_id)
+        self._hearsay.pop(node_id, None)
+        self._answered.pop(node_id, None)
+
+    def _file(self, node_id: int, peer: Peer) -> None:
+        """Put the peer into the queue it belongs to; pinned ones are in none."""
+        self._hearsay.pop(node_id, None)
+        self._answered.pop(node_id, None)
+        if not (peer.in_table or peer.connected):
+            (self._answered if peer.reachable else self._hearsay)[node_id] = None
+        if peer.is_live:
+            self.live.add(node_id)
+        else:
+            self.live.discard(node_id)
+
+    def _count_groups(self, groups: Groups, change: int) -> None:
+        for name in _names(groups):
+            self._per_group[name] += change
+            if not self._per_group[name]:
+                del self._per_group[name]
+
+
+def _names(groups: Groups) -> Iterable[str]:
+    if groups.prefix is not None:
+        yield groups.prefix
+    if groups.domain is not None:
+        yield groups.domain
