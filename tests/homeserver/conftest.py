@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mediadht.cli.demo.children import Children, LoopbackPorts
+from mediadht.cli.demo.children import Processes
 from mediadht.cli.demo.homeservers import Homeserver, start_homeservers
 
 
@@ -24,8 +24,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Homeserve
     if find_spec("synapse") is None:
         pytest.skip("matrix-synapse is not installed: pip install -e '.[homeserver]'")
     folder: Path = tmp_path_factory.mktemp("homeservers")
-    with LoopbackPorts() as ports, Children() as children:
-        yield trio.run(partial(start_homeservers, children, ports, 2, folder / "cluster"))
+    with Processes() as processes:
+        yield trio.run(partial(start_homeservers, processes, 2, folder / "cluster"))
 
 
 @pytest.fixture(scope="session")

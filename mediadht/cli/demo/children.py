@@ -25,7 +25,7 @@ import trio
 
 from mediadht.core.errors import EnvironmentFault
 
-__all__ = ["Child", "Children", "LoopbackPorts", "tail_of"]
+__all__ = ["Child", "Children", "LoopbackPorts", "Processes", "tail_of"]
 
 LOOPBACK: Final = "127.0.0.1"
 LOG_TAIL_LINES: Final = 15
@@ -196,6 +196,23 @@ class Children:
     def started(self) -> list[Child]:
         """All that were ever started here, in that order."""
         return list(self._children)
+
+
+class Processes:
+    """Children and their ports, owned together: the ports are given up once the children are dead."""
+
+    def __init__(self) -> None:
+        self.ports = LoopbackPorts()
+        self.children = Children()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self.ports, self.children:
+            pass
 
 
 def tail_of(log_path: Path, lines_max: int = LOG_TAIL_LINES) -> str:

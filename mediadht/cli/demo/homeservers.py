@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-import trio
 
-from mediadht.cli.demo.children import Child, Children, LoopbackPorts
+from mediadht.cli.demo.children import Child, Children, Processes
 from mediadht.cli.demo.matrix import Refusal, User, log_in, register, request
 from mediadht.cli.demo.synapse_config import Authority, SynapsePlan, write_configuration
+from mediadht.cli.demo.waiting import all_at_once
 from mediadht.core.errors import EnvironmentFault
 
 __all__ = ["Homeserver", "homeserver_cluster", "require_synapse", "start_homeservers"]
@@ -114,10 +114,10 @@ def require_synapse() -> None:
         )
 
 
-async def start_homeservers(children: Children, ports: LoopbackPorts, count: int, folder: Path) -> list[Homeserver]:
+async def start_homeservers(processes: Processes, count: int, folder: Path) -> list[Homeserver]:
     """Start `count` servers at once, each in a folder of its own under `folder`, and wait until all answer.
 
-    They are stopped by whoever owns `children`. Raises EnvironmentFault if one does not start.
+    They are stopped by whoever owns `processes`. Raises EnvironmentFault if one does not start.
     """
     require_synapse()
     authority = Authority.create(folder)
@@ -125,34 +125,19 @@ async def start_homeservers(children: Children, ports: LoopbackPorts, count: int
     for number in range(count):
         plan = SynapsePlan(
             folder=folder / f"synapse-{number + 1}",
-            federation_port=ports.reserve(),
-            client_port=ports.reserve(),
+            federation_port=processes.ports.reserve(),
+            client_port=processes.ports.reserve(),
             shared_secret=secrets.token_urlsafe(32),
         )
-        servers.append(Homeserver(plan, children, write_configuration(plan, authority)))
-    faults: list[EnvironmentFault] = []
-    async with trio.open_nursery() as nursery:
-        for server in servers:
-            nursery.start_soon(_start, server, faults, nursery.cancel_scope)
-    if faults:
-        raise faults[0]
+        servers.append(Homeserver(plan, processes.children, write_configuration(plan, authority)))
+    await all_at_once(*(server.start for server in servers))
     return servers
-
-
-async def _start(server: Homeserver, faults: list[EnvironmentFault], others: trio.CancelScope) -> None:
-    try:
-        await server.start()
-    except EnvironmentFault as fault:
-        faults.append(fault)  # raised by the opener, plain: a group of one says nothing to people
-        others.cancel()
 
 
 @asynccontextmanager
 async def homeserver_cluster(count: int, folder: Path) -> AsyncIterator[list[Homeserver]]:
     """`count` Synapse servers that federate with one another; stopped, or killed after a fault, at the end."""
-    with LoopbackPorts() as ports, Children() as children:
-        servers = await start_homeservers(children, ports, count, folder)
+    with Processes() as processes:
+        servers = await start_homeservers(processes, count, folder)
         yield servers
-        async with trio.open_nursery() as nursery:
-            for server in servers:
-                nursery.start_soon(server.stop)
+        await all_at_once(*(server.stop for server in servers))

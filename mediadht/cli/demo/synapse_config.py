@@ -52,7 +52,7 @@ class Authority:
     @classmethod
     def create(cls, folder: Path) -> Authority:
         """A new one, its certificate in `folder`; its key stays in memory."""
-        import trustme  # noqa: PLC0415 - an extra: the command line must work without it
+        import trustme
 
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority = trustme.CA()
