@@ -164,11 +164,15 @@ LOOKUP_DEADLINE_S: Final = 15.0
 """After which a lookup ends with what it has."""
 
 LOOKUP_PATIENCE_S: Final = 1.5
-"""How long a lookup that has nothing else to do waits for those that are slow, from the moment each was asked."""
+LOOKUP_PATIENCE_USEFUL_S: Final = 0.5
+"""How long a lookup that has nothing else to do waits for those that are slow, from the moment each was asked; the
+shorter time where something useful has been found already. A dial and an answer take four of PlanetLab's 330 ms."""
 
-LIKELY_REPLICA_FACTOR: Final = 2
+LIKELY_TO_STORE: Final = 1.5
+LIKELY_TO_HOLD: Final = 0.75
 """Within this many times the expected distance of the k-th closest node, a node is taken for a replica before the
-lookup has shown it: its records are asked for, or records stored there, at once."""
+lookup has shown it: records are stored there at once (a copy too many does no harm), or it is asked in the order of
+round-trip times rather than of distances (a node too far costs a request)."""
 
 LOOKUPS_MAX: Final = 256
 """Lookups under way; further ones wait their turn."""
@@ -196,6 +200,18 @@ RECONNECT_S_MIN: Final = 1.0
 RECONNECT_S_MAX: Final = 20.0
 """Back-off of a lost session that is worth keeping: short enough that a healed network is whole in a minute."""
 
+TICK_S: Final = 5.0
+"""Between two rounds of maintenance: pings, reconnections, expiry, refresh."""
+
+DIALS_PER_TICK_MAX: Final = 16
+"""Connections that one round of maintenance starts."""
+
+ISOLATED_DIALS: Final = 8
+"""Of them, contacts outside the table that are tried where no session is left at all."""
+
+NEWCOMER_UPTIME_S: Final = 600
+"""A node up for less than this, and less long than we are, is handed the records that it is now closest to."""
+
 PROBES_MAX: Final = 4
 """Dial-backs under way, which check that a peer that dialled us is reachable before it enters the table."""
 
@@ -206,6 +222,9 @@ SWEEP_REGIONS_MAX: Final = 4
 
 SWEEP_KEYS_PER_REGION_MAX: Final = 256
 """Keys placed with the knowledge of one lookup."""
+
+SWEEP_AHEAD_SHARE: Final = 0.15
+"""A sweep takes along what falls due within this share of the interval in the same region: one walk, not many."""
 
 PUBLISH_RETRY_S_MIN: Final = 5.0
 PUBLISH_RETRY_S_MAX: Final = 600.0

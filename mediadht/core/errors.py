@@ -28,6 +28,7 @@ class Code(StrEnum):
     BUSY = "busy"
     DUPLICATE = "duplicate"
     LEAVING = "leaving"
+    IDLE = "idle"
     TIMED_OUT = "timed_out"
     UNREACHABLE = "unreachable"
     EXPIRED = "expired"

@@ -18,6 +18,11 @@ from mediadht.core.constants import ALPHA, LOOKUP_CANDIDATES_MAX, LOOKUP_REQUEST
 
 __all__ = ["Lookup", "State"]
 
+_USELESS_MAX = 2
+_WIDENING = 3
+"""A lookup that hopes for useful answers and got this many useless ones instead asks, with each further one, so many
+more at once."""
+
 
 class State(Enum):
     """Where a candidate stands."""
@@ -49,6 +54,7 @@ class Lookup:
         "_preference",
         "_states",
         "_useful_enough",
+        "_useless",
         "requests",
         "target",
         "useful",
@@ -76,6 +82,7 @@ class Lookup:
         self._by_distance: list[tuple[int, int]] = []
         self._states: dict[int, State] = {}
         self._in_flight = 0
+        self._useless = 0
         self.useful = 0
         self.requests = 0
         self.heard(seeds)
@@ -98,10 +105,13 @@ class Lookup:
 
     def next(self) -> list[int]:
         """Node IDs to ask now; the caller must ask each, and say what became of it."""
-        places = self._parallelism - self._in_flight
+        parallelism = self._parallelism
+        if self._useful_enough is not None and (self.useful or self._useless < _USELESS_MAX):
+            # Replicas are expected to be useful: no more are asked than are missing.
+            parallelism = min(parallelism, self._useful_enough - self.useful)
+        places = min(parallelism - self._in_flight, LOOKUP_REQUESTS_MAX - self.requests)
         if places <= 0 or self.is_done:
             return []
-        places = min(places, LOOKUP_REQUESTS_MAX - self.requests)
         heard = [node_id for node_id in self._window() if self._states[node_id] is State.HEARD]
         if self._preference is not None and len(heard) > 1:
             likely = [n for n in heard if n ^ self.target <= self._likely_distance]
@@ -119,6 +129,10 @@ class Lookup:
         if self._leave_flight(node_id):
             self._states[node_id] = State.ANSWERED
             self.useful += useful
+            self._useless += not useful
+            if self._useful_enough is not None and not self.useful and self._useless >= _USELESS_MAX:
+                # Probably nobody has anything: all k must be asked, so more at once.
+                self._parallelism = min(self._k, self._parallelism + _WIDENING)
         self.heard(contacts)
 
     def slow(self, node_id: int) -> None:
@@ -158,6 +172,10 @@ class Lookup:
     def slow_ones(self) -> list[int]:
         """Candidates whose answers are late, nearest first."""
         return [node_id for _, node_id in self._by_distance if self._states[node_id] is State.SLOW]
+
+    def closest_heard(self, count: int) -> list[int]:
+        """The `count` closest candidates of any state, nearest first."""
+        return [node_id for _, node_id in self._by_distance[:count]]
 
     def closest_answered(self) -> list[int]:
         """The at most `k` closest nodes that answered, nearest first."""

@@ -122,7 +122,10 @@ class PeerBook:
             return self._admit(contact, groups)
         self._count_groups(peer.groups, -1)
         self._count_groups(groups, 1)
+        if peer.contact.endpoints != contact.endpoints:
+            peer.reachable = False
         peer.contact, peer.groups = contact, groups
+        self._file(contact.node_id, peer)
         return peer
 
     def answered(self, node_id: int, now: float, round_trip_s: float | None = None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -68,7 +69,7 @@ class RoutingTable:
     def __contains__(self, node_id: int) -> bool:
         return node_id in self._bucket(node_id).members
 
-    def __iter__(self) -> object:
+    def __iter__(self) -> Iterator[int]:
         return iter(self._index)
 
     def closest(self, target: int, count: int) -> list[int]:

@@ -1,0 +1,1 @@
+"""Simulations of mediadht networks that run the real `mediadht.core`."""

@@ -1,0 +1,303 @@
+"""What goes into a node and what comes out: the seam between the core and whoever drives it.
+
+`Node.handle(event, now)` takes one `Event` and returns `Effect`s, in order. There are three kinds of effect: talk to a
+peer (`Send`, `Dial`, `Probe`, `Hangup`, `Bootstrap`), wake me (`WakeAt`), and tell the owner (`Tell`, with a
+`Notice`). A driver obeys effects in order and needs to know nothing else of the protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mediadht.core.contacts import Contact
+from mediadht.core.identifiers import Subject
+from mediadht.core.messages import Message
+from mediadht.core.records import Payload, Record
+from mediadht.core.session import Hello
+
+__all__ = [
+    "AnnounceWish",
+    "AnnouncementProgress",
+    "Bootstrap",
+    "Cancel",
+    "ClockSet",
+    "Dial",
+    "DialFailed",
+    "Effect",
+    "Event",
+    "Hangup",
+    "Leave",
+    "Left",
+    "LookupEnded",
+    "Notice",
+    "PingEnded",
+    "Probe",
+    "ProbeEnded",
+    "ProviderFound",
+    "Received",
+    "RecordDropped",
+    "RecordKept",
+    "Send",
+    "SessionClosed",
+    "SessionOpened",
+    "Start",
+    "StartLookup",
+    "StartPing",
+    "Tell",
+    "WakeAt",
+    "Woke",
+]
+
+
+# --- Events ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The driver is ready to send and dial. The first event."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """A session with this peer is open, the only one. `address`: the IP at which it was reached, if known."""
+
+    hello: Hello
+    outbound: bool
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """The session is gone. `code` is a `Code`: `unreachable` where it broke."""
+
+    node_id: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """No session could be opened for an earlier `Send` or `Dial`; its queued messages are lost."""
+
+    node_id: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A decoded message of the peer's."""
+
+    node_id: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeEnded:
+    """How a `Probe` ended: whether that node answered at one of its endpoints, and at which IP."""
+
+    node_id: int
+    reached: bool
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """The time named by the latest `WakeAt` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSet:
+    """Unix time minus the monotonic time of `now`, in seconds. Sent before `Start`, and when the clock was set."""
+
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartLookup:
+    """Find providers of `key`; `operation` is the driver's number for it."""
+
+    operation: int
+    key: int
+    providers_max: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartPing:
+    """Measure the round trip to a known node."""
+
+    operation: int
+    node_id: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The owner no longer wants the operation; no notice of it follows."""
+
+    operation: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceWish:
+    """Announce `subject` from now on, or withdraw it if `payload` is None. The driver has made the wish durable.
+
+    `sequence` and `stored_at_s` (Unix time of the last acknowledged round) are what was last persisted, 0 if nothing.
+    `lifetime_s` shortens the record's life and ends the announcement with it (canaries); None renews it for ever.
+    """
+
+    subject: Subject
+    payload: Payload | None
+    sequence: int = 0
+    stored_at_s: float = 0.0
+    lifetime_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Hand over what others should keep; a `Left` notice follows."""
+
+    deadline_s: float
+
+
+Event: TypeAlias = (
+    Start
+    | SessionOpened
+    | SessionClosed
+    | DialFailed
+    | Received
+    | ProbeEnded
+    | Woke
+    | ClockSet
+    | StartLookup
+    | StartPing
+    | Cancel
+    | AnnounceWish
+    | Leave
+)
+
+
+# --- Effects -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the message; open a session first if there is none. What cannot be sent ends in `DialFailed`."""
+
+    contact: Contact
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a session, if there is none."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Dial anew, even where a session exists, see whether this node answers, and hang up."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """Close the session, giving `code` as the reason."""
+
+    node_id: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """No peer is left to talk to: try the configured bootstrap nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send `Woke` at this monotonic time, in seconds; replaces the earlier one."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Something that the owner wants to know."""
+
+    notice: Notice
+
+
+# --- Notices -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFound:
+    """A provider, signature checked; each signer once per lookup."""
+
+    operation: int
+    record: Record
+    alive_s_ago: float | None
+    """Seconds since the signer itself was last heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupEnded:
+    """The last notice of a lookup."""
+
+    operation: int
+    providers_total: int
+    replicas_answered: int
+    """Nodes that answered, this one included where it holds records of the key."""
+    requests: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PingEnded:
+    """`round_trip_s` is None where no answer came; `code` then says why."""
+
+    operation: int
+    round_trip_s: float | None
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKept:
+    """A record was taken in for others, and should be on disk soon."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDropped:
+    """A record was given up."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncementProgress:
+    """A round of an own announcement ended."""
+
+    subject: Subject
+    withdrawn: bool
+    ended: bool
+    """Nothing of it is left to do: it may be forgotten."""
+    sequence: int
+    replicas: int
+    """Replicas that acknowledged it."""
+    next_in_s: float
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """All is handed over that could be."""
+
+    records: int
+
+
+Notice: TypeAlias = ProviderFound | LookupEnded | PingEnded | RecordKept | RecordDropped | AnnouncementProgress | Left
+Effect: TypeAlias = Send | Dial | Probe | Hangup | Bootstrap | WakeAt | Tell

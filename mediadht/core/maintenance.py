@@ -1,0 +1,254 @@
+"""Keeping company: sessions, liveness, reconnection, the routing table's freshness, expiry.
+
+Once in `TICK_S` the node looks around: it pings sessions on which nothing was heard, closes those that nobody needs,
+dials table members that it has lost (with back-off), asks for bootstrap where nobody is left, and refreshes one stale
+bucket. A peer enters the table when it has answered at its own endpoint: one that dialled us is probed first.
+Implements `docs/protocol.md`, sections "Sessions" and "Routing".
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from statistics import median
+
+from mediadht.core.constants import (
+    BUCKET_REFRESH_INTERVAL_S,
+    CONTACT_FAILURES_MAX,
+    DIALS_PER_TICK_MAX,
+    ISOLATED_DIALS,
+    PROBES_MAX,
+    RECONNECT_S_MAX,
+    RECONNECT_S_MIN,
+    SESSION_IDLE_CLOSE_S,
+    SESSION_IDLE_PING_S,
+    TICK_S,
+)
+from mediadht.core.contacts import Contact
+from mediadht.core.errors import Code
+from mediadht.core.events import Bootstrap, Dial, Hangup, Probe, ProbeEnded, RecordDropped, SessionOpened
+from mediadht.core.handover import Handover
+from mediadht.core.messages import Ping, Response
+from mediadht.core.operations import FindNodes
+from mediadht.core.peer_book import Peer
+from mediadht.core.publisher import Publisher
+from mediadht.core.requests import Pending
+from mediadht.core.routing_table import Admission
+from mediadht.core.state import NodeState, Session
+
+__all__ = ["Maintenance"]
+
+_PROBES_WAITING_MAX = 256
+_PINGS_LOST_MAX = 2
+_JOIN_REFRESHES_MAX = 8
+
+
+class Maintenance:
+    """The node's housekeeping; reacts to sessions and ticks by itself."""
+
+    def __init__(self, state: NodeState, publisher: Publisher, handover: Handover) -> None:
+        self._state = state
+        self._publisher = publisher
+        self._handover = handover
+        self._probes: OrderedDict[int, Contact] = OrderedDict()
+        self._probing: dict[int, int] = {}
+        self._retry_s: dict[int, tuple[float, float]] = {}
+        """By node ID: when to dial next, and the back-off then."""
+        self._joined = False
+
+    def start(self) -> None:
+        """Begin: dial whom we remember, and tick."""
+        self._tick()
+
+    # --- Sessions ------------------------------------------------------------------------------------------------
+
+    def opened(self, event: SessionOpened) -> None:
+        """A session is there: the peer's key is proved, and outbound its address too."""
+        state, hello = self._state, event.hello
+        contact, node_id = hello.contact, hello.contact.node_id
+        address = event.address if event.outbound else None
+        if not state.may_dial(contact):
+            contact = Contact(node_id, contact.public_key, (), contact.server_name)
+        peer = state.book.proved(contact, state.groups(contact, address))
+        state.answered_any_s = state.now
+        if peer is None:
+            state.emit(Hangup(node_id, Code.BUSY))
+            return
+        state.sessions[node_id] = Session(
+            outbound=event.outbound,
+            opened_s=state.now,
+            heard_s=state.now,
+            used_s=state.now,
+            uptime_s=hello.uptime_s,
+            clock_offset_s=hello.clock_s - state.wall_s,
+        )
+        peer.connected = True
+        self._retry_s.pop(node_id, None)
+        state.book.answered(node_id, state.now)
+        if event.outbound or peer.reachable:
+            self._reached(node_id, peer)
+        elif contact.endpoints and state.table.wants(node_id, peer.groups):
+            self._want_probe(contact)
+        self._limit_sessions(node_id)
+        if not self._joined:
+            self._joined = True
+            self._publisher.somebody_is_there()
+            self._join()
+
+    def closed(self, node_id: int, code: str) -> None:
+        """The session is gone; what is open with this peer is lost."""
+        state = self._state
+        state.sessions.pop(node_id, None)
+        peer = state.book.get(node_id)
+        if peer is not None:
+            peer.connected = False
+            state.book.pin_changed(node_id)
+            if code == Code.LEAVING:
+                peer.failures = CONTACT_FAILURES_MAX - 1
+                state.book.failed(node_id, state.now)
+                state.drop_from_table(node_id)
+            elif code not in (Code.IDLE, Code.DUPLICATE, Code.BUSY):
+                state.peer_failed(node_id)
+            if code == Code.IDLE:
+                # Alive, and not in need of a session: seen to when its bucket is.
+                self._retry_s[node_id] = (state.now + BUCKET_REFRESH_INTERVAL_S, RECONNECT_S_MIN / 2)
+        self._lose_requests(node_id, code)
+        if not state.sessions:
+            self._joined = False
+
+    def dial_failed(self, node_id: int, code: str) -> None:
+        """The peer could not be reached."""
+        state = self._state
+        state.peer_failed(node_id)
+        _, backoff_s = self._retry_s.get(node_id, (0.0, RECONNECT_S_MIN / 2))
+        backoff_s = min(RECONNECT_S_MAX, 2 * backoff_s)
+        self._retry_s[node_id] = (state.now + backoff_s * (0.5 + state.random_share() / 2), backoff_s)
+        self._lose_requests(node_id, code)
+
+    def _lose_requests(self, node_id: int, code: str) -> None:
+        for pending in self._state.requests.close_all(node_id):
+            pending.asker.on_lost(pending, code)
+
+    def _reached(self, node_id: int, peer: Peer) -> None:
+        state = self._state
+        if not peer.contact.endpoints:
+            return
+        was_live = peer.is_live and peer.reachable
+        state.book.reached(node_id, state.now)
+        if state.table.answered(node_id, peer.groups) is Admission.ADMITTED:
+            peer.in_table = True
+            state.book.pin_changed(node_id)
+        session = state.sessions.get(node_id)
+        if not was_live and session is not None:
+            self._handover.newcomer(node_id, session.uptime_s)
+
+    def _limit_sessions(self, newest: int) -> None:
+        """Close the session of least use where there are too many: not in the table, longest unused."""
+        state = self._state
+        if len(state.sessions) > state.settings.sessions_max:
+            victim = min(
+                (node_id for node_id in state.sessions if node_id != newest),
+                key=lambda n: (state.book[n].in_table, state.sessions[n].used_s, n),
+            )
+            state.emit(Hangup(victim, Code.BUSY))
+
+    # --- Probes --------------------------------------------------------------------------------------------------
+
+    def probe_ended(self, event: ProbeEnded) -> None:
+        """A dial-back has ended."""
+        state = self._state
+        self._probing.pop(event.node_id, None)
+        peer = state.book.get(event.node_id)
+        if peer is not None and event.reached:
+            groups = state.groups(peer.contact, event.address)
+            state.book.proved(peer.contact, groups)
+            self._reached(event.node_id, peer)
+        self._start_probes()
+
+    def _want_probe(self, contact: Contact) -> None:
+        if contact.node_id not in self._probing:
+            self._probes[contact.node_id] = contact
+            if len(self._probes) > _PROBES_WAITING_MAX:
+                self._probes.popitem(last=False)
+            self._start_probes()
+
+    def _start_probes(self) -> None:
+        while self._probes and len(self._probing) < PROBES_MAX:
+            node_id, contact = self._probes.popitem(last=False)
+            self._probing[node_id] = 1
+            self._state.emit(Probe(contact))
+
+    # --- The tick ------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        state = self._state
+        for node_id, session in list(state.sessions.items()):
+            in_table = state.book[node_id].in_table
+            if state.now - session.used_s > SESSION_IDLE_CLOSE_S and not in_table:
+                state.emit(Hangup(node_id, Code.IDLE))
+            elif not session.pinging and state.now - session.heard_s > SESSION_IDLE_PING_S:
+                session.pinging = True
+                state.ask(node_id, Ping(), self)
+        self._reconnect()
+        for record in state.store.expire(state.wall_s):
+            state.tell(RecordDropped(record))
+        if state.sessions:
+            self._refresh_one()
+        state.after(TICK_S, self._tick)
+
+    def _reconnect(self) -> None:
+        """Dial table members that have no session; where nobody is left, others too, and ask for bootstrap."""
+        state = self._state
+        wanted = [n for n in state.table if n not in state.sessions]
+        if not state.sessions:
+            recent = (p.contact.node_id for p in state.book.pinned_or_recent(2 * ISOLATED_DIALS))
+            hearsay = state.book.closest_ids(state.random_point(), ISOLATED_DIALS)
+            wanted += [n for n in (*recent, *hearsay) if n not in wanted]
+            state.emit(Bootstrap())
+        due = [n for n in wanted if self._retry_s.get(n, (0.0, 0.0))[0] <= state.now]
+        for node_id in due[:DIALS_PER_TICK_MAX]:
+            state.emit(Dial(state.book[node_id].contact))
+        if len(self._retry_s) > state.settings.contacts_max:
+            self._retry_s.clear()
+
+    # --- Joining and refreshing ----------------------------------------------------------------------------------
+
+    def _join(self) -> None:
+        """Find the own neighbourhood, then a node in every bucket farther away (the paper, section 2.3)."""
+        FindNodes(self._state, self._state.own_id, self._joined_neighbourhood).proceed()
+
+    def _joined_neighbourhood(self, found: list[int]) -> None:
+        for _ in range(_JOIN_REFRESHES_MAX):
+            if not self._refresh_one():
+                break
+
+    def _refresh_one(self) -> bool:
+        """Look up a random ID in one bucket that needs it. Returns whether there was one."""
+        state = self._state
+        stale = state.table.stale_ranges(state.now, BUCKET_REFRESH_INTERVAL_S)
+        if not stale or not state.has_room_for_operation:
+            return False
+        low, high = stale[-1]
+        target = low + state.random_point() % (high - low)
+        state.table.looked_up(target, state.now)
+        FindNodes(state, target, lambda _: None).proceed()
+        return True
+
+    # --- Pings (as an asker) -------------------------------------------------------------------------------------
+
+    def on_answer(self, pending: Pending, response: Response) -> None:
+        self._state.sessions[pending.node_id].pinging = False
+
+    def on_slow(self, pending: Pending) -> None:
+        """A ping may be slow."""
+
+    def on_lost(self, pending: Pending, code: str) -> None:
+        session = self._state.sessions.get(pending.node_id)
+        if session is not None:
+            session.pinging = False
+            if code == Code.TIMED_OUT:
+                self._state.emit(Hangup(pending.node_id, Code.TIMED_OUT))
+
+    def clock_offset_s(self) -> float | None:
+        """Median of the peers' clocks minus ours; None without sessions."""
+        offsets = [session.clock_offset_s for session in self._state.sessions.values()]
+        return median(offsets) if offsets else None

@@ -1,0 +1,153 @@
+"""One DHT node: `handle(event, now) -> effects`.
+
+The node is a function of its state, the event and the time; it does no I/O, reads no clock and draws no randomness of
+its own. This file only leads each event to the part that it concerns. What always holds: every request that was sent
+ends exactly once (answered or lost), every operation ends with exactly one notice unless cancelled, and every table,
+queue and answer is within the bound that `constants` states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from mediadht.core.contacts import Contact
+from mediadht.core.events import (
+    AnnounceWish,
+    Cancel,
+    ClockSet,
+    DialFailed,
+    Effect,
+    Event,
+    Leave,
+    Left,
+    ProbeEnded,
+    Received,
+    Send,
+    SessionClosed,
+    SessionOpened,
+    Start,
+    StartLookup,
+    StartPing,
+    WakeAt,
+    Woke,
+)
+from mediadht.core.handover import Handover
+from mediadht.core.keys import KeyPair
+from mediadht.core.maintenance import Maintenance
+from mediadht.core.messages import Answer, Ping, Query, UnknownRequest
+from mediadht.core.operations import FindProviders, PingOnce
+from mediadht.core.publisher import Publisher
+from mediadht.core.records import Record
+from mediadht.core.replica import answer
+from mediadht.core.state import NodeSettings, NodeState
+
+__all__ = ["Node"]
+
+
+class Node:
+    """A DHT node. `entropy(n)` gives n random bytes; `registrable_domain` maps a DNS name by the public-suffix list."""
+
+    def __init__(
+        self,
+        keys: KeyPair,
+        contact: Contact,
+        settings: NodeSettings,
+        *,
+        entropy: Callable[[int], bytes],
+        registrable_domain: Callable[[str], str | None],
+        now: float,
+    ) -> None:
+        assert contact.node_id == keys.node_id
+        self.state = NodeState(keys, contact, settings, entropy, registrable_domain, now=now)
+        self._handover = Handover(self.state, now)
+        self._publisher = Publisher(self.state)
+        self._maintenance = Maintenance(self.state, self._publisher, self._handover)
+        self._operations: dict[int, FindProviders | PingOnce] = {}
+        self._wake_s = float("inf")
+
+    def restore(self, contacts: Iterable[Contact], records: Iterable[Record]) -> None:
+        """Take back what was on disk, before `Start`. Contacts are hearsay until they answer."""
+        self.state.learn(contacts)
+        for record in records:
+            self.state.store.put(record)
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """What to do about `event` at the monotonic time `now`, in seconds."""
+        state = self.state
+        state.now = now
+        self._lead(event)
+        for call in state.timers.due(now):
+            call()
+        next_s = state.timers.next_s
+        if next_s < self._wake_s or (isinstance(event, Woke) and next_s != float("inf")):
+            self._wake_s = next_s
+            state.effects.append(WakeAt(next_s))
+        effects, state.effects = state.effects, []
+        return effects
+
+    def clock_offset_s(self) -> float | None:
+        """Median of the peers' clocks minus ours, in seconds; None without sessions."""
+        return self._maintenance.clock_offset_s()
+
+    def _lead(self, event: Event) -> None:
+        match event:
+            case Received():
+                self._received(event)
+            case Woke():
+                self._wake_s = float("inf")
+            case StartLookup():
+                self._start_lookup(event)
+            case SessionOpened():
+                self._maintenance.opened(event)
+            case SessionClosed(node_id, code):
+                self._maintenance.closed(node_id, code)
+            case DialFailed(node_id, code):
+                self._maintenance.dial_failed(node_id, code)
+            case ProbeEnded():
+                self._maintenance.probe_ended(event)
+            case AnnounceWish():
+                self._publisher.wish(event)
+            case StartPing(operation, node_id, deadline_s):
+                self._operations[operation] = PingOnce(self.state, operation, node_id, deadline_s)
+            case Cancel(operation):
+                started = self._operations.pop(operation, None)
+                if started is not None:
+                    started.cancel()
+            case ClockSet(offset_s):
+                self.state.wall_offset_s = offset_s
+            case Start():
+                self._maintenance.start()
+            case Leave():
+                self._handover.leave(lambda count: self.state.tell(Left(count)))
+            case _:
+                assert_never(event)
+
+    def _received(self, event: Received) -> None:
+        state, node_id = self.state, event.node_id
+        session = state.sessions.get(node_id)
+        if session is None:
+            return
+        session.heard_s = state.now
+        match event.message:
+            case Query(transaction, request):
+                if not isinstance(request, Ping | UnknownRequest):
+                    session.used_s = state.now
+                response = answer(state, node_id, request)
+                state.effects.append(Send(state.book[node_id].contact, Answer(transaction, response)))
+            case Answer(transaction, response):
+                pending = state.requests.close(node_id, transaction)
+                if pending is None:
+                    return
+                state.answered_any_s = state.now
+                state.book.answered(node_id, state.now, state.now - pending.sent_s if pending.warm else None)
+                pending.asker.on_answer(pending, response)
+            case _:
+                assert_never(event.message)
+
+    def _start_lookup(self, event: StartLookup) -> None:
+        for number in [n for n, started in self._operations.items() if started.is_over]:
+            del self._operations[number]
+        lookup = FindProviders(self.state, event.operation, event.key, event.providers_max, event.deadline_s)
+        self._operations[event.operation] = lookup
+        lookup.proceed()

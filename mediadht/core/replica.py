@@ -1,0 +1,116 @@
+"""How a node answers its peers: contacts, records, and what it takes in.
+
+Every answer is computed at once from what the node knows; none causes a request of its own. A record is checked in the
+order of cost: is it held already, may it be kept, are its times right, and only then its signature.
+Implements `docs/protocol.md`, section "Messages", the answering side.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mediadht.core.constants import KNOWN_PREFIX_BYTES
+from mediadht.core.contacts import Contact
+from mediadht.core.errors import Code, RemoteError
+from mediadht.core.events import RecordDropped, RecordKept
+from mediadht.core.messages import (
+    Failure,
+    Find,
+    Found,
+    Get,
+    Got,
+    Ping,
+    Pong,
+    Put,
+    PutDone,
+    PutOutcome,
+    Request,
+    Response,
+    SignedBytes,
+    UnknownRequest,
+)
+from mediadht.core.record_store import PutResult
+from mediadht.core.records import Record, check_times, parse_record
+from mediadht.core.state import NodeState
+
+__all__ = ["answer", "keep", "take_in"]
+
+
+def answer(state: NodeState, asker: int, request: Request) -> Response:
+    """The response to a peer's request."""
+    match request:
+        case Ping():
+            return Pong()
+        case Find(target, contacts_max, known):
+            return Found(_contacts(state, asker, target, contacts_max, known))
+        case Get():
+            return _get(state, asker, request)
+        case Put(records, contacts_max, known):
+            if not state.is_replica:
+                return Failure(Code.UNREACHABLE, "this node has no public address and keeps no records")
+            outcomes = tuple(take_in(state, raw) for raw in records)
+            if not records or not contacts_max:
+                return PutDone(outcomes)
+            try:
+                key = parse_record(*records[0], verify=False).key
+            except RemoteError:
+                return PutDone(outcomes)
+            return PutDone(outcomes, _contacts(state, asker, key, contacts_max, known))
+        case UnknownRequest(method):
+            return Failure(Code.UNKNOWN_METHOD, f"this node does not know the method {method!r}")
+        case _:
+            assert_never(request)
+
+
+def take_in(state: NodeState, raw: SignedBytes) -> PutOutcome:
+    """Keep a record that a peer sent, or say why not."""
+    body, signature = raw
+    try:
+        record = parse_record(body, signature, verify=False)
+        held = state.store.held(record.key, record.node_id)
+        if held is not None and held.body == body:
+            return PutOutcome()
+        check_times(record, state.wall_s)
+        if held is not None and not record.supersedes(held):
+            return PutOutcome(Code.STALE, held.sequence)
+        record = parse_record(body, signature)
+    except RemoteError as fault:
+        return PutOutcome(fault.code)
+    result = keep(state, record)
+    return PutOutcome() if result.code is None else PutOutcome(result.code, result.held.sequence if result.held else 0)
+
+
+def keep(state: NodeState, record: Record) -> PutResult:
+    """Put a checked record into the store, and tell the owner what to write and what to delete."""
+    result = state.store.put(record)
+    for dropped in result.dropped:
+        if (dropped.key, dropped.node_id) != (record.key, record.node_id):
+            state.tell(RecordDropped(dropped))
+    if result.is_new:
+        state.tell(RecordKept(record))
+    return result
+
+
+def _get(state: NodeState, asker: int, request: Get) -> Got:
+    now_s = state.wall_s
+    live = state.store.sample(request.key, request.sample, request.providers_max, now_s, request.after)
+    gone = [] if request.after is not None else state.store.withdrawals(request.key, now_s)
+    contacts: tuple[Contact, ...] = ()
+    if not live and not gone and request.after is None:
+        contacts = _contacts(state, asker, request.key, request.contacts_max, request.known)
+    return Got(
+        tuple((record.body, record.signature) for record in (*live, *gone)),
+        state.store.live_count(request.key, now_s) if live else 0,
+        contacts,
+    )
+
+
+def _contacts(state: NodeState, asker: int, target: int, count: int, known: bytes) -> tuple[Contact, ...]:
+    """The live contacts nearest to `target`, without the asker and those it knows."""
+    prefixes = {known[i : i + KNOWN_PREFIX_BYTES] for i in range(0, len(known), KNOWN_PREFIX_BYTES)}
+    shift = 8 * (32 - KNOWN_PREFIX_BYTES)
+    return tuple(
+        state.book[node_id].contact
+        for node_id in state.book.live.closest(target, count)
+        if node_id != asker and (node_id >> shift).to_bytes(KNOWN_PREFIX_BYTES, "big") not in prefixes
+    )
