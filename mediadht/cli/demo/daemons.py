@@ -25,8 +25,8 @@ __all__ = ["Beside", "Daemon", "Found", "Server"]
 START_DEADLINE_S: Final = 60.0
 STOP_DEADLINE_S: Final = 15.0
 REQUEST_DEADLINE_S: Final = 15.0
-FEED_INTERVAL_S: Final = 1
-"""A homeserver is asked for its rooms this often: in earnest once in some minutes is enough, here people wait."""
+FEED_INTERVAL_S: Final = 5
+"""A homeserver is asked for its rooms this often, the least that may be configured: here people wait for it."""
 
 _WHAT_TO_DO: Final = "Read the whole log; the command that was run is its first line."
 
