@@ -198,6 +198,7 @@ class Settings:
             value = _from_text(section.model.model_fields[field].annotation, text)
         except ValueError as fault:
             self._faults.append(f"{section.key(field)} ({origin}): {fault}")
+            self._named.add(section.name)
             return
         self._given[section.name][field] = Setting(value, origin)
 
@@ -222,7 +223,7 @@ class Settings:
         try:
             return section.model(**{field: setting.value for field, setting in self._given[name].items()})
         except ConfigurationError as fault:
-            self._faults.append(str(fault))
+            self._faults.append(f"{fault} ({self._origins(section)})")
             return None
         except ValidationError as faults:
             for details in faults.errors(include_url=False):
@@ -238,8 +239,7 @@ class Settings:
         location = tuple(str(part) for part in details["loc"])
         given = self._given[section.name]
         if not location:
-            origins = ", ".join(f"{section.key(field)} from {setting.origin}" for field, setting in given.items())
-            return f"{section.name and f'[{section.name}] '}{_why(details)} (given: {origins or 'nothing'})"
+            return f"{section.name and f'[{section.name}] '}{_why(details)} ({self._origins(section)})"
         field, setting = location[0], given.get(location[0])
         key = section.key(".".join(location))
         if details["type"] == "missing":
@@ -250,6 +250,12 @@ class Settings:
         hidden = isinstance(details["input"], dict) or any(is_secret(part, section.model) for part in location)
         shown = "" if hidden else f" = {_shown(details['input'])}"
         return f"{key}{shown} ({origin}): {_why(details)}{_described(section.model, field)}"
+
+    def _origins(self, section: Section) -> str:
+        """Where each key of the section comes from, for a fault that lies in how they go together."""
+        given = self._given[section.name]
+        origins = [f"{section.key(field)} from {setting.origin}" for field, setting in given.items()]
+        return f"given: {', '.join(origins) or 'nothing'}"
 
     def _missing(self, section: Section, field: str, key: str) -> str:
         where = f"below [{section.name}] in " if section.name else "in "

@@ -114,10 +114,10 @@ class ClockSet:
 
 @dataclass(frozen=True, slots=True)
 class StartLookup:
-    """Find providers of `key`; `operation` is the driver's number for it."""
+    """Find providers of `subject`; `operation` is the driver's number for it."""
 
     operation: int
-    key: int
+    subject: Subject
     providers_max: int
     deadline_s: float
 
@@ -234,10 +234,11 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFound:
-    """A provider, signature checked; each signer once per lookup."""
+    """A provider, signature checked and payload opened; each signer once per lookup."""
 
     operation: int
     record: Record
+    payload: Payload
     alive_s_ago: float | None
     """Seconds since the signer itself was last heard."""
 
@@ -250,6 +251,8 @@ class LookupEnded:
     providers_total: int
     replicas_answered: int
     """Nodes that answered, this one included where it holds records of the key."""
+    replicas_holding: int
+    """Other nodes that gave valid records."""
     requests: int
     complete: bool
 

@@ -148,6 +148,6 @@ class Node:
     def _start_lookup(self, event: StartLookup) -> None:
         for number in [n for n, started in self._operations.items() if started.is_over]:
             del self._operations[number]
-        lookup = FindProviders(self.state, event.operation, event.key, event.providers_max, event.deadline_s)
+        lookup = FindProviders(self.state, event.operation, event.subject, event.providers_max, event.deadline_s)
         self._operations[event.operation] = lookup
         lookup.proceed()

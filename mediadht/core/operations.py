@@ -21,9 +21,10 @@ from mediadht.core.constants import (
 )
 from mediadht.core.errors import RemoteError
 from mediadht.core.events import LookupEnded, PingEnded, ProviderFound
+from mediadht.core.identifiers import Subject
 from mediadht.core.lookup import Lookup, State
 from mediadht.core.messages import Find, Found, Get, Got, Ping, Pong, Request, Response
-from mediadht.core.records import Record, RecordKind, check_times, parse_record
+from mediadht.core.records import Payload, Record, RecordKind, check_times, open_payload, parse_record
 from mediadht.core.requests import Pending
 from mediadht.core.state import NodeState, prefixes
 
@@ -170,7 +171,11 @@ class FindProviders(LookupOperation):
     page is fetched from one replica at a time.
     """
 
-    def __init__(self, state: NodeState, operation: int, key: int, providers_max: int, deadline_s: float) -> None:
+    def __init__(
+        self, state: NodeState, operation: int, subject: Subject, providers_max: int, deadline_s: float
+    ) -> None:
+        key = subject.key
+        self._subject = subject
         own = state.store.sample(key, key, STORE_RECORDS_PER_KEY_MAX, state.wall_s) if state.is_replica else []
         self._operation = operation
         self._providers_max = providers_max
@@ -192,7 +197,7 @@ class FindProviders(LookupOperation):
             preference=self._preference,
         )
         for record in own:
-            self._take_record(record)
+            self._take_record(record, self._opened(record))
 
     def request_for(self, node_id: int) -> Request:
         return Get(self.target, self._sample, self._page_size(), self.state.settings.k, None, self.known_prefixes())
@@ -208,11 +213,12 @@ class FindProviders(LookupOperation):
         useful, last_signer, live = False, None, 0
         for body, signature in response.records:
             record = self._checked(body, signature)
-            if record is not None:
+            payload = None if record is None else self._opened(record)
+            if record is not None and (record.withdrawn or payload is not None):
                 useful = True
                 if not record.withdrawn:
                     last_signer, live = record.node_id, live + 1
-                self._take_record(record)
+                self._take_record(record, payload)
         if not is_page:
             self.lookup.answered(node_id, self.state.learn(response.contacts), useful=useful)
             if useful:
@@ -235,6 +241,7 @@ class FindProviders(LookupOperation):
                 self._operation,
                 max(self._total, self._handed_on),
                 self.lookup.answers + self._own_useful,
+                self.lookup.useful,
                 self.lookup.requests + self._pages,
                 self.complete,
             )
@@ -267,12 +274,19 @@ class FindProviders(LookupOperation):
             return None
         return record
 
-    def _take_record(self, record: Record) -> None:
+    def _opened(self, record: Record) -> Payload | None:
+        """What the record says; None for a withdrawal, and for what was not sealed by somebody who knows the ID."""
+        try:
+            return None if record.withdrawn else open_payload(record, self._subject)
+        except RemoteError:
+            return None
+
+    def _take_record(self, record: Record, payload: Payload | None) -> None:
         held = self._records.get(record.node_id)
         if held is not None and not record.supersedes(held):
             return
         self._records[record.node_id] = record
-        if held is not None or record.withdrawn or self._handed_on >= self._providers_max:
+        if held is not None or payload is None or self._handed_on >= self._providers_max:
             return
         self._handed_on += 1
         peer = self.state.book.get(record.node_id)
@@ -281,7 +295,7 @@ class FindProviders(LookupOperation):
             alive_s_ago = 0.0
         elif peer is not None and peer.is_live and peer.answered_s > float("-inf"):
             alive_s_ago = self.state.now - peer.answered_s
-        self.state.tell(ProviderFound(self._operation, record, alive_s_ago))
+        self.state.tell(ProviderFound(self._operation, record, payload, alive_s_ago))
 
 
 class PingOnce:

@@ -40,7 +40,9 @@ def parse_listen(text: str) -> tuple[str, int]:
     elif ":" in host:
         raise ValueError(f"{text!r}: write an IPv6 address in brackets, like [::1]:{PEER_PORT_DEFAULT}")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"{text!r} is not an address to listen on: write host:port, like 127.0.0.1:{PEER_PORT_DEFAULT}")
+        raise ValueError(
+            f"{text!r} is not an address to listen on: write host:port, like 127.0.0.1:{PEER_PORT_DEFAULT}"
+        )
     return host, int(port)
 
 
@@ -85,9 +87,9 @@ class DaemonConfig(BaseModel):
     bootstrap: Annotated[
         tuple[str, ...], Field(description="Nodes to join through at the first start: wss://host/path[#node ID].")
     ] = ()
-    network: Annotated[str, Field(description="Nodes of other network names are refused.", pattern=r"^[a-z0-9-]{1,32}$")] = (
-        NETWORK_DEFAULT
-    )
+    network: Annotated[
+        str, Field(description="Nodes of other network names are refused.", pattern=r"^[a-z0-9-]{1,32}$")
+    ] = NETWORK_DEFAULT
     allow_private_addresses: Annotated[
         bool | None,
         Field(description="Whether peers at loopback and private addresses are dialled; by default if ours is one."),
@@ -142,4 +144,6 @@ class DaemonConfig(BaseModel):
         """Whether loopback and private addresses may be dialled when a peer names them."""
         if self.allow_private_addresses is not None:
             return self.allow_private_addresses
-        return any(urlsplit(url).scheme == "ws" for url in (*self.peer_url, *(b.partition("#")[0] for b in self.bootstrap)))
+        return any(
+            urlsplit(url).scheme == "ws" for url in (*self.peer_url, *(b.partition("#")[0] for b in self.bootstrap))
+        )

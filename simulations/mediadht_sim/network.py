@@ -39,6 +39,7 @@ from mediadht.core.events import (
     WakeAt,
     Woke,
 )
+from mediadht.core.identifiers import Subject
 from mediadht.core.keys import KeyPair
 from mediadht.core.messages import Message, Ping, Query
 from mediadht.core.node import Node
@@ -154,12 +155,14 @@ class SimulatedNetwork:
         if simulated.is_up and not simulated.is_frozen:
             self._obey(simulated, simulated.node.handle(event, self.engine.now))
 
-    def look_up(self, index: int, key: int, *, providers_max: int = 16, deadline_s: float = 15.0) -> LookupResult:
+    def look_up(
+        self, index: int, subject: Subject, *, providers_max: int = 16, deadline_s: float = 15.0
+    ) -> LookupResult:
         """Start a lookup at a node; the result fills while the engine runs."""
         self._operations += 1
         result = LookupResult(self.engine.now)
         self.nodes[index].lookups[self._operations] = result
-        self.handle(index, StartLookup(self._operations, key, providers_max, deadline_s))
+        self.handle(index, StartLookup(self._operations, subject, providers_max, deadline_s))
         return result
 
     def finish(self, results: Iterable[LookupResult], limit_s: float = 60.0) -> bool:

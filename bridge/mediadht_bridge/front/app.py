@@ -126,27 +126,38 @@ class Front:
         """Join through the DHT's servers, then, where that fails, in the other ways that may still succeed."""
         client = forwarding.client
         began_s = trio.current_time()
-        refused = await forwarding.send(helped.target, FixedBody(helped.body), len(helped.body), final=_is_final)
+        final = self._counted("joined", _is_final)
+        refused = await forwarding.send(helped.target, FixedBody(helped.body), len(helped.body), final=final)
         if refused is None:
-            self._metrics.answers.labels("joined").inc()
             return
         try:
             if refused.status == 502 and trio.current_time() - began_s <= RETRY_WITHIN_S:
                 await trio.sleep(RETRY_PAUSE_S)
                 target = add_servers(helped.join, client.query, helped.found.servers) or helped.target
-                again = await forwarding.send(target, FixedBody(helped.body), len(helped.body), final=_is_success)
+                final = self._counted("joined_on_retry", _is_success)
+                again = await forwarding.send(target, FixedBody(helped.body), len(helped.body), final=final)
                 if again is None:
-                    self._metrics.answers.labels("joined_on_retry").inc()
                     return
                 refused = refused if again.status in _FINAL_STATUSES else again
-            if await forwarding.send(client.target, FixedBody(helped.content), final=_is_success) is None:
-                self._metrics.answers.labels("joined_as_it_came").inc()
+            final = self._counted("joined_as_it_came", _is_success)
+            if await forwarding.send(client.target, FixedBody(helped.content), final=final) is None:
                 return
         except RemoteError:
             if client.started:
                 return
         self._metrics.answers.labels("refused").inc()
         await client.respond(refused.status, refused.headers, FixedBody(refused.content))
+
+    def _counted(self, outcome: str, final: Callable[[int], bool]) -> Callable[[int], bool]:
+        """`final`, counting what becomes of the join where it says yes."""
+
+        def decide(status: int) -> bool:
+            if final(status):
+                self._metrics.answers.labels(outcome if _is_success(status) else "refused").inc()
+                return True
+            return False
+
+        return decide
 
     def _note_homeserver(self, fault: RemoteError | None) -> None:
         if fault is not None and not self._homeserver_down:

@@ -8,7 +8,6 @@ Hence both end up with the same list: the client's, then ours.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 from mediadht.core.errors import CallerError
 from mediadht.core.identifiers import Kind, Subject, is_server_name, room
 from mediadht.daemon.face import Provider
+from mediadht_bridge.api.via import rank as rank_providers
 from mediadht_bridge.front.config import ALIVE_S_MAX
 
 __all__ = ["Join", "add_servers", "body_for_join", "is_good", "parse_join", "rank"]
@@ -101,9 +101,8 @@ def is_good(provider: Provider) -> bool:
 def rank(join: Join, providers: Sequence[Provider], own_server_name: str | None) -> list[str]:
     """Server names to join through, the best first, each once: verified first, then those heard of most lately.
 
-    Ties are broken differently from room to room, so that no server is everybody's first choice. Leaves out this server
-    itself, names that are none, and, where a media ID is used as the room ID, servers that have the media in another
-    room.
+    Leaves out this server itself, names that are none, and, where a media ID is used as the room ID, servers that have
+    the media in another room.
     """
     usable = [
         provider
@@ -112,11 +111,4 @@ def rank(join: Join, providers: Sequence[Provider], own_server_name: str | None)
         and is_server_name(provider.server_name)
         and (join.subject.kind is Kind.ROOM or provider.room_id in {None, join.room_id})
     ]
-    usable.sort(
-        key=lambda provider: (
-            not provider.verified,
-            float("inf") if provider.alive_s_ago is None else provider.alive_s_ago,
-            hashlib.sha256(f"{join.room_id} {provider.server_name}".encode()).digest(),
-        )
-    )
-    return list(dict.fromkeys(provider.server_name for provider in usable))
+    return [provider.server_name for provider in rank_providers(join.subject, usable)]
