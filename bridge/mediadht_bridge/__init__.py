@@ -1,0 +1,1 @@
+"""The homeserver's side of mediadht: the HTTP API, the join front, and what speaks Matrix."""

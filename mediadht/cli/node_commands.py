@@ -39,6 +39,7 @@ def run(sources: Sources, *, check: bool, as_json: bool) -> ExitCode:
     from mediadht.cli.config import load_configuration
 
     configuration = load_configuration(**sources.arguments())
+    configuration.api.read_token()  # raises what is wrong with the token file, before anything starts
     if check:
         _show_configuration(configuration, as_json=as_json)
         return ExitCode.OK

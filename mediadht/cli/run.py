@@ -14,7 +14,6 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,17 +23,12 @@ from mediadht.cli.notify import notify
 
 if TYPE_CHECKING:
     from mediadht.daemon.face import DHT
-    from mediadht_bridge.api import Listeners
 
 __all__ = ["SHUTDOWN_S", "Ready", "run_node"]
 
 SHUTDOWN_S: Final = 10.0
 """From the first signal until we end whatever is left: less than the 90 s that systemd, the 30 s that Kubernetes and
-the 10 s that `docker stop` wait before they kill (the last one narrowly: what is cut off is on disk). An API that was
-given longer for its requests (`api.shutdown_s`) gets it."""
-
-_DAEMON_SHUTDOWN_S: Final = 5.0
-"""Of that, what the daemon gets after the services have ended: it hands over and flushes."""
+the 10 s that `docker stop` wait before they kill (the last one narrowly: what is cut off is on disk)."""
 
 _log = logging.getLogger("mediadht")
 
@@ -64,20 +58,14 @@ class Ready:
 async def run_node(configuration: Configuration, *, as_json: bool = False) -> None:
     """Run until a signal ends it. Raises ConfigurationError or EnvironmentFault if something cannot start."""
     from mediadht.daemon import open_daemon
-    from mediadht_bridge.api import open_listeners
 
     whole, services = trio.CancelScope(), trio.CancelScope()
-    with (
-        open_listeners(configuration.api) as listeners,  # first, so that a taken port is known before anything starts
-        whole,
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
-    ):
+    with whole, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as outer:
-            shutdown_s = max(SHUTDOWN_S, configuration.api.shutdown_s + _DAEMON_SHUTDOWN_S)
-            outer.start_soon(_watch_signals, signals, services, whole, shutdown_s)
+            outer.start_soon(_watch_signals, signals, services, whole)
             async with open_daemon(configuration.node) as dht:
                 with services:
-                    await _serve(dht, configuration, listeners, as_json=as_json)
+                    await _serve(dht, configuration, as_json=as_json)
                 notify("STOPPING=1")
             outer.cancel_scope.cancel()
     if whole.cancelled_caught:
@@ -85,11 +73,11 @@ async def run_node(configuration: Configuration, *, as_json: bool = False) -> No
     _log.info("stopped")
 
 
-async def _serve(dht: DHT, configuration: Configuration, listeners: Listeners, *, as_json: bool) -> None:
+async def _serve(dht: DHT, configuration: Configuration, *, as_json: bool) -> None:
     from mediadht_bridge.api import serve_api
 
     async with trio.open_nursery() as nursery:
-        api: tuple[str, ...] = await nursery.start(partial(serve_api, dht, configuration.api, listeners=listeners))
+        api: tuple[str, ...] = await nursery.start(serve_api, dht, configuration.api)
         front: tuple[str, ...] = ()
         if configuration.front is not None:
             from mediadht_bridge.front import serve_front
@@ -114,9 +102,7 @@ def _tell_ready(dht: DHT, api: tuple[str, ...], front: tuple[str, ...], *, as_js
     notify("READY=1")
 
 
-async def _watch_signals(
-    signals: AsyncIterator[int], services: trio.CancelScope, whole: trio.CancelScope, shutdown_s: float
-) -> None:
+async def _watch_signals(signals: AsyncIterator[int], services: trio.CancelScope, whole: trio.CancelScope) -> None:
     stopping = False
     async for number in signals:
         name = signal.Signals(number).name
@@ -128,6 +114,6 @@ async def _watch_signals(
             os.kill(os.getpid(), number)
         else:
             stopping = True
-            _log.info("%s: stopping, at most %g s", name, shutdown_s)
+            _log.info("%s: stopping, at most %g s", name, SHUTDOWN_S)
             services.cancel()
-            whole.deadline = trio.current_time() + shutdown_s
+            whole.deadline = trio.current_time() + SHUTDOWN_S
