@@ -29,15 +29,18 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class _Answer:
-    """ASGI's `send`, remembering the status."""
+    """ASGI's `send`, remembering the status and whether the last message is on its way."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status: int | None = None
+        self.ending = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif not message.get("more_body", False):
+            self.ending = True
         await self._send(message)
 
 
@@ -119,7 +122,7 @@ class Boundary:
             await self._app(scope, _replay(body), answer)
             return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_left, receive, nursery.cancel_scope)
+            nursery.start_soon(_cancel_when_left, receive, answer, nursery.cancel_scope)
             await self._app(scope, _replay(body), answer)
             nursery.cancel_scope.cancel()
 
@@ -189,10 +192,16 @@ def _replay(body: bytes) -> Receive:
     return receive
 
 
-async def _cancel_when_left(receive: Receive, scope: trio.CancelScope) -> None:
+async def _cancel_when_left(receive: _Incoming, answer: _Answer, scope: trio.CancelScope) -> None:
+    """Cancel `scope` when the caller leaves before its answer is whole.
+
+    The server says `disconnect` after a whole answer too, while it makes the connection ready for the next request
+    within our last `send`: cancelling that would leave the connection behind.
+    """
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel()
+    if not answer.ending:
+        scope.cancel()
 
 
 async def _refuse(response: JSONResponse, receive: _Incoming, answer: _Answer) -> None:

@@ -48,7 +48,7 @@ class ApiConfig(BaseModel):
     values do not go together (no token although others could connect).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     listen: Annotated[
         tuple[str, ...],

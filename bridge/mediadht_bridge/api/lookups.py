@@ -93,11 +93,13 @@ async def _run(
     handed_out = 0
     started_s = trio.current_time()
     with trio.move_on_after(deadline_s + GRACE_S) as limit:
-        async with dht.lookup(subject, providers_max=providers_max, deadline_s=deadline_s) as lookup:
-            async with _closing(aiter(lookup)) as found:
-                async for provider in found:
-                    await on_provider(provider)
-                    handed_out += 1
+        async with (
+            dht.lookup(subject, providers_max=providers_max, deadline_s=deadline_s) as lookup,
+            _closing(aiter(lookup)) as found,
+        ):
+            async for provider in found:
+                await on_provider(provider)
+                handed_out += 1
     if lookup is None:
         summary = LookupSummary(
             providers_total=0,
