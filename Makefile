@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 # Editable in both cases: installing a snapshot for the demo would hide later changes from the tests.
 STAMP_DEMO := $(VENV)/.installed-demo
 STAMP_TEST := $(VENV)/.installed-test
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Twice quiet: errors only. What a machine's own pip settings warn of is not our news.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 
 .PHONY: help demo test test-slow bench lint format wheel clean
 

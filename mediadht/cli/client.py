@@ -203,6 +203,8 @@ class ApiClient:
         match status:
             case 401 | 403:
                 return ConfigurationError(f"the daemon at {self._address} refuses us: {text}")
+            case 409:
+                return ConfigurationError(text)
             case 404 if errcode == "M_UNRECOGNIZED":
                 return NoDaemonError(
                     f"what answers at {self._address} does not know this call ({text}): it is another program, or a "

@@ -66,7 +66,7 @@ def provider_line(provider: dict[str, Any]) -> str:
 def summary_line(summary: dict[str, Any], shown: int) -> str:
     """How the lookup ended, on a line."""
     total = summary["providers_total"]
-    found = f"{shown} of {total} servers" if total > shown else f"{shown} server{'' if shown == 1 else 's'}"
+    found = f"{shown} of {total} servers" if total > shown else _count(shown, "server")
     end = "" if summary["complete"] else ", ended by its deadline"
     heard = "" if summary["heard"] else "; the DHT could not be heard, so this means nothing: see `mediadht status`"
     return (
@@ -124,7 +124,7 @@ def show_peers(peers: Iterable[dict[str, Any]], total: int) -> None:
     ]
     if rows:
         _print_table(["node", "server", "session", "round trip", "heard", "failures", "reached at"], rows)
-    print(f"{len(rows)} of {total} peers" if len(rows) < total else f"{total} peers")
+    print(f"{len(rows)} of {total} peers" if len(rows) < total else _count(total, "peer"))
 
 
 def show_announcements(announcements: Iterable[dict[str, Any]]) -> None:
@@ -143,7 +143,7 @@ def show_announcements(announcements: Iterable[dict[str, Any]]) -> None:
     ]
     if rows:
         _print_table(["what", "state", "nodes", "stored", "again in", "asked by", "trouble"], rows)
-    print(f"{len(rows)} announcements")
+    print(_count(len(rows), "announcement"))
 
 
 @contextlib.contextmanager
@@ -171,6 +171,10 @@ def waiting(description: str) -> Iterator[Callable[[str], None]]:
 
     with _console(error=True).status(escape(clean(description))) as status:
         yield lambda text: status.update(escape(clean(text)))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -122,7 +122,7 @@ def test_no_http_at_the_address(cli: Cli) -> None:
     ("status", "code"),
     [
         (400, ExitCode.USAGE),
-        (409, ExitCode.USAGE),
+        (409, ExitCode.CONFIGURATION),
         (401, ExitCode.CONFIGURATION),
         (403, ExitCode.CONFIGURATION),
         (404, ExitCode.NEGATIVE),
