@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
 
 from mediadht.core.identifiers import room
 from mediadht.core.records import Offer
 from mediadht.daemon.face import Announcement, LookupSummary
+from mediadht_bridge.api.examples import ANNOUNCEMENT, MEDIA, ROOM_ID, VIA
 from mediadht_bridge.api.limits import PEER_CHARACTERS_MAX
 from mediadht_bridge.api.patterns import ROOM_ID_SCHEMA
 
@@ -111,6 +111,8 @@ class SummaryAnswer(_Answer):
 class MediaAnswer(_Answer):
     """Who has a media file."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [MEDIA]})
+
     media_id: Annotated[str, Field(description="The media ID asked for.")]
     providers: Annotated[
         list[ProviderAnswer], Field(description="In the order in which they were found; may be empty.")
@@ -133,6 +135,8 @@ class SummaryLine(_Answer):
 class ViaAnswer(_Answer):
     """Through which servers a room can be joined."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [VIA]})
+
     room_id: Annotated[str, Field(description="The room ID asked for.")]
     via: Annotated[list[str], Field(description="Server names, best first: the `via` of a join. May be empty.")]
     servers: Annotated[list[ProviderAnswer], Field(description="The same servers in the same order, in detail.")]
@@ -141,6 +145,8 @@ class ViaAnswer(_Answer):
 
 class AnnouncementAnswer(_Answer):
     """One announcement of this server, and how far it has got."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ANNOUNCEMENT]})
 
     kind: Annotated[Literal["media", "room"], Field(description="What it is about.")]
     id: Annotated[str, Field(description="The media ID or room ID.")]
@@ -265,9 +271,8 @@ class NotReadyAnswer(ErrorAnswer):
     checked_s_ago: float | None
 
 
-def _checked_room_id(value: str | None) -> str | None:
-    if value is not None:
-        room(value)
+def _checked_room_id(value: str) -> str:
+    room(value)
     return value
 
 
@@ -277,15 +282,12 @@ class SeedingRequest(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        json_schema_extra={
-            "examples": [{"room_id": "!5kXg9nN0pRk2dVq8mYtBvJw3cZaLhSfEuGiOoPqWxYz", "offers": ["bytes"]}]
-        },
+        json_schema_extra={"examples": [{"room_id": ROOM_ID, "offers": ["bytes"]}]},
     )
 
     room_id: Annotated[
-        str | SkipJsonSchema[None],
-        AfterValidator(_checked_room_id),
-        Field(description="The room that holds the media, if there is one.", json_schema_extra=ROOM_ID_SCHEMA),
+        Annotated[str, AfterValidator(_checked_room_id), Field(json_schema_extra=ROOM_ID_SCHEMA)] | None,
+        Field(description="The room that holds the media, if there is one."),
     ] = None
     offers: Annotated[
         list[Offer],

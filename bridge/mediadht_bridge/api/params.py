@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from mediadht.core.identifiers import Subject, media, room
 from mediadht.daemon.face import DHT
+from mediadht_bridge.api import examples
 from mediadht_bridge.api.config import ApiConfig
 from mediadht_bridge.api.faults import Fault
 from mediadht_bridge.api.limits import (
@@ -27,8 +29,6 @@ from mediadht_bridge.api.limits import (
 from mediadht_bridge.api.patterns import MEDIA_ID_SCHEMA, ROOM_ID_SCHEMA
 
 __all__ = [
-    "MEDIA_ID_EXAMPLE",
-    "ROOM_ID_EXAMPLE",
     "Context",
     "DeadlineS",
     "FromKey",
@@ -43,9 +43,6 @@ __all__ = [
     "ViaLimit",
     "check_query_names",
 ]
-
-MEDIA_ID_EXAMPLE = "sha256.9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-ROOM_ID_EXAMPLE = "!5kXg9nN0pRk2dVq8mYtBvJw3cZaLhSfEuGiOoPqWxYz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ async def _media_subject(
         Path(
             description="`sha256.` or `sha256-merkle.` and 64 lower-case hexadecimal digits.",
             json_schema_extra=MEDIA_ID_SCHEMA,
-            examples=[MEDIA_ID_EXAMPLE],
+            examples=[examples.MEDIA_ID],
         ),
     ],
 ) -> Subject:
@@ -99,7 +96,7 @@ RoomIdPath = Annotated[
         description="A room ID of any room version, percent-encoded; at most 255 bytes of UTF-8. "
         "`!sha256.<64 hex>` is the room of that media.",
         json_schema_extra=ROOM_ID_SCHEMA,
-        examples=[ROOM_ID_EXAMPLE],
+        examples=[examples.ROOM_ID],
     ),
 ]
 
@@ -114,10 +111,8 @@ RoomSubject = Annotated[Subject, Depends(_room_subject)]
 async def _deadline_s(
     served: Served,
     deadline_ms: Annotated[
-        int | SkipJsonSchema[None],
+        Annotated[int, Field(ge=1, le=DEADLINE_MS_MAX)] | SkipJsonSchema[None],
         Query(
-            ge=1,
-            le=DEADLINE_MS_MAX,
             description="Milliseconds after which to answer with what is known; by default what api.deadline_s says.",
         ),
     ] = None,
@@ -134,6 +129,6 @@ PageLimit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="Announcements o
 PeersLimit = Annotated[int, Query(ge=1, le=PEERS_MAX, description="Peers at most.")]
 IncludeSelf = Annotated[bool, Query(description="Whether the server that this daemon serves is named too.")]
 FromKey = Annotated[
-    str | SkipJsonSchema[None],
-    Query(alias="from", pattern="^[0-9a-f]{64}$", description="The `next_batch` of the page before."),
+    Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None],
+    Query(alias="from", description="The `next_batch` of the page before."),
 ]
