@@ -98,39 +98,9 @@ def test_what_the_room_id_pattern_matches_is_accepted(text):
         assert accepts(room, text)
 
 
-LIKE_AN_ID = st.builds(
-    "".join,
-    st.lists(
-        st.sampled_from(
-            [
-                "!",
-                "#",
-                ":",
-                ".",
-                "-",
-                "[::1]",
-                "[",
-                "]",
-                "a",
-                "B",
-                "_",
-                "0",
-                "65535",
-                "65536",
-                "sha256.",
-                "/",
-                "ü",
-                "\x1f",
-                ":8448",
-                "one.example",
-                "A" * 43,
-                "f" * 64,
-                "f" * 228,
-            ]
-        ),
-        max_size=6,
-    ),
-)
+PIECES = ["!", "#", ":", ".", "-", "[::1]", "[", "]", "a", "B", "_", "0", "65535", "65536", "sha256.", "/", "ü", "\x1f"]
+PIECES += [":8448", "one.example", "A" * 43, "f" * 64, "f" * 228]
+LIKE_AN_ID = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 
 
 @patterns

@@ -241,3 +241,18 @@ async def test_it_can_be_served_again_for_the_same_daemon(dht, served):
     for _ in range(2):
         async with served(dht) as [address], httpx.AsyncClient(base_url=address) as client:
             assert (await client.get("/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize("steps", range(16))
+async def test_it_can_be_cancelled_while_it_starts(dht, steps):
+    async def cancel(scope: trio.CancelScope) -> None:
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel, scope)
+            await serve_api(dht, LOOPBACK)
+    assert scope.cancelled_caught
+    assert list(dht.registry.collect()) == []
