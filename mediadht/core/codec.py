@@ -185,7 +185,7 @@ def _outcome(raw: Any) -> PutOutcome:
     match raw:
         case None:
             return PutOutcome()
-        case [str(code), int(sequence), *_] if code and 0 <= sequence < 1 << 63:
+        case [str(code), sequence, *_] if code and type(sequence) is int and 0 <= sequence < 1 << 63:
             return PutOutcome(_text(code), sequence)
     raise RemoteError(Code.MALFORMED, "an outcome is nil or [code, sequence]")
 

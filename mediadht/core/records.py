@@ -148,17 +148,17 @@ def parse_record(body: Any, signature: Any, *, verify: bool = True) -> Record:
         raise RemoteError(Code.MALFORMED, "a record's body is not msgpack") from fault
     match fields:
         case [
-            int(kind),
+            kind,
             bytes(key),
             bytes(public_key),
             str(server_name),
-            int(sequence),
-            int(expires_s),
+            sequence,
+            expires_s,
             bool(withdrawn),
             bytes(sealed),
             *_,
         ] if (
-            not isinstance(kind, bool)
+            type(kind) is type(sequence) is type(expires_s) is int
             and 0 <= kind <= 255
             and len(key) == ID_BYTES
             and len(public_key) == ID_BYTES
@@ -212,15 +212,23 @@ def open_payload(record: Record, subject: Subject) -> Payload:
         fields = msgpack.unpackb(
             bindings.crypto_secretbox_open(box, nonce, subject.seal_key), max_array_len=64, max_map_len=64
         )
-        room_id, offers = fields.get("r"), fields.get("o", [])
-        if room_id is not None:
-            room(room_id)
-        if len(offers) > _OFFERS_MAX:
-            raise CallerError("too many offers")
-        known = frozenset(Offer(offer) for offer in offers if offer in _OFFER_VALUES)
-    except (exceptions.CryptoError, ValueError, TypeError, AttributeError, msgpack.UnpackException) as fault:
-        raise RemoteError(Code.MALFORMED, "the record's payload is not sealed for this ID, or is not one") from fault
-    return Payload(room_id, known)
+    except (exceptions.CryptoError, ValueError, msgpack.UnpackException) as fault:
+        raise RemoteError(Code.MALFORMED, "the record's payload is not sealed for this ID") from fault
+    if not isinstance(fields, dict):
+        raise RemoteError(Code.MALFORMED, "a payload is a map")
+    room_id, offers = fields.get("r"), fields.get("o", [])
+    if not isinstance(offers, list) or len(offers) > _OFFERS_MAX:
+        raise RemoteError(Code.MALFORMED, f"o is a list of {_OFFERS_MAX} offers at most")
+    if room_id is not None and not _is_room_id(room_id):
+        raise RemoteError(Code.MALFORMED, "r is a room ID")
+    return Payload(room_id, frozenset(Offer(o) for o in offers if isinstance(o, str) and o in _OFFER_VALUES))
+
+
+def _is_room_id(raw: Any) -> bool:
+    try:
+        return isinstance(raw, str) and bool(room(raw))
+    except CallerError:
+        return False
 
 
 _OFFER_VALUES = frozenset(offer.value for offer in Offer)

@@ -38,6 +38,8 @@ _NONCE_PADDING = bytes(bindings.crypto_secretbox_NONCEBYTES - 8)
 _BOX_OVERHEAD_BYTES = bindings.crypto_secretbox_MACBYTES
 _VERSIONS_MAX = 16
 _SECONDS_MAX = 1 << 40
+_REFUSABLE_FRAMES = 2
+"""A peer that does not accept our identity says so in the clear, in place of its first or second sealed frame."""
 
 
 class Role(Enum):
@@ -80,6 +82,7 @@ class PeerSession:
         "_buffer",
         "_ephemeral_secret",
         "_expected_node_id",
+        "_fault",
         "_hello",
         "_keys",
         "_network",
@@ -117,6 +120,7 @@ class PeerSession:
         self._transcript = b""
         self._send_key = self._receive_key = b""
         self._send_count = self._receive_count = 0
+        self._fault: RemoteError | None = None
         self.peer: Hello | None = None
         if role is Role.DIALER:
             public = bindings.crypto_scalarmult_base(ephemeral_seed)
@@ -138,7 +142,13 @@ class PeerSession:
         return data
 
     def receive(self, data: bytes) -> list[bytes]:
-        """The messages completed by `data`. Raises RemoteError, and is of no use afterwards."""
+        """The messages completed by `data`. Raises RemoteError, and is of no use afterwards.
+
+        A fault behind complete messages is raised by the next call (of `receive(b"")` at the latest), so that what is
+        handed out does not depend on how the stream was cut.
+        """
+        if self._fault is not None:
+            raise self._fault
         assert self._state is not _State.DEAD
         buffer = self._buffer
         buffer += data
@@ -160,9 +170,13 @@ class PeerSession:
                     messages.append(self._open(frame))
                 else:
                     self._handshake_frame(frame)
-        except RemoteError:
+        except RemoteError as fault:
             self._state = _State.DEAD
-            raise
+            self._fault = fault
+            buffer.clear()
+            if not messages:
+                raise
+            return messages
         del buffer[:start]
         return messages
 
@@ -184,6 +198,8 @@ class PeerSession:
         try:
             return bindings.crypto_secretbox_open(box, nonce, self._receive_key)
         except (exceptions.CryptoError, ValueError) as fault:
+            if self._receive_count <= _REFUSABLE_FRAMES:
+                _raise_if_refusal(box)
             raise RemoteError(Code.BAD_FRAME, "a frame was changed, repeated or left out on its way") from fault
 
     def _put_frame(self, payload: bytes) -> None:
@@ -205,21 +221,22 @@ class PeerSession:
 
     def _on_offer(self, frame: bytes) -> None:
         fields = _unpacked_map(frame)
-        _raise_refusal(fields)
-        versions = fields.get("v")
-        if not isinstance(versions, list) or len(versions) > _VERSIONS_MAX:
+        offered, network = fields.get("v"), fields.get("n")
+        if not isinstance(offered, list) or len(offered) > _VERSIONS_MAX:
             raise RemoteError(Code.MALFORMED, f"v is a list of {_VERSIONS_MAX} versions at most")
+        versions = [version for version in offered if type(version) is int]
         common = [version for version in PROTOCOL_VERSIONS if version in versions]
         if not common:
             raise RemoteError(
                 Code.WRONG_VERSION,
-                f"this node speaks protocol {list(PROTOCOL_VERSIONS)}, the peer {ascii(versions)[:80]}; "
+                f"this node speaks protocol {list(PROTOCOL_VERSIONS)}, the peer {versions}; "
                 "the older of the two needs an update",
             )
-        network = fields.get("n")
+        if not isinstance(network, str):
+            raise RemoteError(Code.MALFORMED, "n is the network's name")
         if network != self._network:
             raise RemoteError(
-                Code.WRONG_NETWORK, f"this node is in the network {self._network!r}, the peer in {ascii(network)[:80]}"
+                Code.WRONG_NETWORK, f"this node is in the network {self._network!r}, the peer in {network[:80]!a}"
             )
         public = bindings.crypto_scalarmult_base(self._ephemeral_secret)
         reply = {"v": common[-1], "e": public}
@@ -230,12 +247,13 @@ class PeerSession:
     def _on_reply(self, frame: bytes) -> None:
         fields = _unpacked_map(frame)
         _raise_refusal(fields)
-        if fields.get("v") not in PROTOCOL_VERSIONS:
+        version = fields.get("v")
+        if type(version) is not int or version not in PROTOCOL_VERSIONS:
             raise RemoteError(Code.WRONG_VERSION, "the peer chose a protocol version that was not offered")
         box = fields.get("b")
         if not isinstance(box, bytes):
             raise RemoteError(Code.MALFORMED, "b is the listener's identity")
-        self._agree(_ephemeral(fields), self._offer, msgpack.packb({"v": fields["v"], "e": fields["e"]}))
+        self._agree(_ephemeral(fields), self._offer, msgpack.packb({"v": version, "e": fields["e"]}))
         self._on_identity(self._open(box))
         self._put_frame(self._box(self._identity()))
         self._state = _State.OPEN
@@ -304,9 +322,20 @@ class PeerSession:
 
 
 def refusal_frame(fault: RemoteError) -> bytes:
-    """What to send before hanging up on a handshake: the code and the reason, readable without keys."""
+    """What to send before hanging up on a handshake: the code and the reason, readable without keys.
+
+    Nobody vouches for it: it explains an end, and proves nothing.
+    """
     payload: bytes = msgpack.packb({"x": fault.code, "w": fault.why[:TEXT_CHARACTERS_MAX]})
     return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
+
+
+def _raise_if_refusal(frame: bytes) -> None:
+    try:
+        fields = _unpacked_map(frame)
+    except RemoteError:
+        return
+    _raise_refusal(fields)
 
 
 def _raise_refusal(fields: dict[str, Any]) -> None:
