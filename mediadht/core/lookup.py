@@ -125,8 +125,8 @@ class Lookup:
         return chosen
 
     def answered(self, node_id: int, contacts: Iterable[int] = (), *, useful: bool = False) -> None:
-        """The node answered, however late, and named `contacts`."""
-        if self._leave_flight(node_id):
+        """The node answered, however late (even if it was taken for failed), and named `contacts`."""
+        if self._leave_flight(node_id) or self._states.get(node_id) is State.FAILED:
             self._states[node_id] = State.ANSWERED
             self.useful += useful
             self._useless += not useful
@@ -155,11 +155,9 @@ class Lookup:
         """Whether nothing more is to be asked or waited for."""
         if self._useful_enough is not None and self.useful >= self._useful_enough:
             return True
-        if self.requests >= LOOKUP_REQUESTS_MAX:
-            return self._in_flight == 0
         window = self._window()
         if any(self._states[node_id] is not State.ANSWERED for node_id in window):
-            return False
+            return self.requests >= LOOKUP_REQUESTS_MAX and self._in_flight == 0
         if len(window) >= self._k:
             return True
         return not any(state is State.SLOW for state in self._states.values())
