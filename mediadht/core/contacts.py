@@ -19,7 +19,16 @@ from mediadht.core.errors import CallerError, Code, RemoteError
 from mediadht.core.identifiers import is_server_name
 from mediadht.core.keys import node_id_of
 
-__all__ = ["Contact", "Groups", "check_endpoint", "contact_from_wire", "endpoint_host", "groups_of", "is_private_host"]
+__all__ = [
+    "Contact",
+    "Groups",
+    "check_endpoint",
+    "contact_from_wire",
+    "endpoint_host",
+    "groups_of",
+    "ip_prefix",
+    "is_private_host",
+]
 
 _ENDPOINT = re.compile(
     r"(wss?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::(\d{1,5}))?"
@@ -66,6 +75,15 @@ def is_private_host(host: str) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         return False
+
+
+def ip_prefix(host: str) -> str | None:
+    """The /24 (IPv6: /48) of a public IP literal; None for names and for addresses that are not public."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False)) if ip.is_global else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +135,8 @@ def groups_of(
     refuses them before. `registrable_domain` maps a DNS name to its registrable domain, by the public-suffix list.
     """
     host = endpoint_host(endpoints[0]) if endpoints else None
-    prefix = domain = None
-    for candidate in (address, host):
-        try:
-            ip = ipaddress.ip_address(candidate or "")
-        except ValueError:
-            continue
-        if ip.is_global:
-            prefix = str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
-        break
-    else:
-        ip = None
-    if host is not None and not is_private_host(host):
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            domain = registrable_domain(host) or host
-    return Groups(prefix, domain)
+    prefix = None if host is None else ip_prefix(host)
+    domain = None
+    if host is not None and prefix is None and not is_private_host(host):
+        domain = registrable_domain(host) or host
+    return Groups(prefix if address is None else ip_prefix(address), domain)

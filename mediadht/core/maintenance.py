@@ -38,7 +38,6 @@ from mediadht.core.state import NodeState, Session
 __all__ = ["Maintenance"]
 
 _PROBES_WAITING_MAX = 256
-_PINGS_LOST_MAX = 2
 _JOIN_REFRESHES_MAX = 8
 
 
@@ -50,7 +49,7 @@ class Maintenance:
         self._publisher = publisher
         self._handover = handover
         self._probes: OrderedDict[int, Contact] = OrderedDict()
-        self._probing: dict[int, int] = {}
+        self._probing: set[int] = set()
         self._retry_s: dict[int, tuple[float, float]] = {}
         """By node ID: when to dial next, and the back-off then."""
         self._joined = False
@@ -86,7 +85,7 @@ class Maintenance:
         state.book.answered(node_id, state.now)
         if event.outbound or peer.reachable:
             self._reached(node_id, peer)
-        elif contact.endpoints and state.table.wants(node_id, peer.groups):
+        elif contact.endpoints and (peer.in_table or state.table.wants(node_id, peer.groups)):
             self._want_probe(contact)
         self._limit_sessions(node_id)
         if not self._joined:
@@ -134,9 +133,12 @@ class Maintenance:
             return
         was_live = peer.is_live and peer.reachable
         state.book.reached(node_id, state.now)
-        if state.table.answered(node_id, peer.groups) is Admission.ADMITTED:
+        admission = state.table.answered(node_id, peer.groups)
+        if admission is Admission.ADMITTED:
             peer.in_table = True
             state.book.pin_changed(node_id)
+        elif admission is Admission.REFUSED and peer.in_table:
+            state.drop_from_table(node_id)
         session = state.sessions.get(node_id)
         if not was_live and session is not None:
             self._handover.newcomer(node_id, session.uptime_s)
@@ -156,12 +158,14 @@ class Maintenance:
     def probe_ended(self, event: ProbeEnded) -> None:
         """A dial-back has ended."""
         state = self._state
-        self._probing.pop(event.node_id, None)
+        self._probing.discard(event.node_id)
         peer = state.book.get(event.node_id)
         if peer is not None and event.reached:
             groups = state.groups(peer.contact, event.address)
-            state.book.proved(peer.contact, groups)
-            self._reached(event.node_id, peer)
+            if state.book.proved(peer.contact, groups) is not None:
+                self._reached(event.node_id, peer)
+        elif peer is not None and peer.in_table and not peer.reachable:
+            state.drop_from_table(event.node_id)
         self._start_probes()
 
     def _want_probe(self, contact: Contact) -> None:
@@ -174,7 +178,7 @@ class Maintenance:
     def _start_probes(self) -> None:
         while self._probes and len(self._probing) < PROBES_MAX:
             node_id, contact = self._probes.popitem(last=False)
-            self._probing[node_id] = 1
+            self._probing.add(node_id)
             self._state.emit(Probe(contact))
 
     # --- The tick ------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ structure (`routing_table`), and what to ask whom (`lookup`).
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mediadht.core.constants import (
     CONTACT_CACHE_MAX,
@@ -48,7 +48,6 @@ class Peer:
     reachable: bool = False
     """It has answered at one of its endpoints, rather than only dialled us."""
     in_table: bool = False
-    open_requests: dict[int, float] = field(default_factory=dict)
 
     @property
     def is_live(self) -> bool:
@@ -103,21 +102,33 @@ class PeerBook:
     def heard_of(self, contact: Contact, groups: Groups) -> bool:
         """Take note of hearsay. Returns whether the contact is (now) known.
 
-        Hearsay never changes what is known of a node that has answered, and finds no room if the book is full of
-        pinned contacts or the groups have their share.
+        Later hearsay replaces earlier, but never what a node that answered has said of itself. It finds no room if the
+        book is full of pinned contacts or its groups have their share.
         """
         peer = self._peers.get(contact.node_id)
-        if peer is not None:
-            if not peer.reachable and contact.endpoints and peer.contact != contact:
-                peer.contact = contact
-            return True
-        if contact.node_id == self._own_id or not contact.endpoints:
-            return False
-        return self._admit(contact, groups) is not None
+        if peer is None:
+            if contact.node_id == self._own_id or not contact.endpoints or self._full_groups(groups, None):
+                return False
+            return self._admit(contact, groups) is not None
+        is_news = peer.answered_s == _NEVER and contact.endpoints and peer.contact != contact
+        if is_news and not self._full_groups(groups, peer.groups):
+            self._count_groups(peer.groups, -1)
+            self._count_groups(groups, 1)
+            peer.contact, peer.groups = contact, groups
+        return True
 
     def proved(self, contact: Contact, groups: Groups) -> Peer | None:
-        """A node has proved its key in a handshake and told its contact: this replaces what was known of it."""
+        """A node has proved its key in a handshake and told its contact: this replaces what was known of it.
+
+        It takes the place of hearsay, of its own groups too: names that nobody has proved keep nobody out. None, and
+        nothing has changed, where there is no such place.
+        """
         peer = self._peers.get(contact.node_id)
+        for name in self._full_groups(groups, None if peer is None else peer.groups):
+            rumour = next((n for n in self._hearsay if name in _names(self._peers[n].groups)), None)
+            if rumour is None or rumour == contact.node_id:
+                return None
+            self._forget(rumour)
         if peer is None:
             return self._admit(contact, groups)
         self._count_groups(peer.groups, -1)
@@ -185,9 +196,12 @@ class PeerBook:
         ids: set[int] = {*self.live.closest(target, count), *self.everybody.closest(target, count)}
         return sorted(ids, key=target.__xor__)
 
+    def _full_groups(self, groups: Groups, present: Groups | None) -> list[str]:
+        """Those of `groups` that have their share already, but for those in which the peer is `present`."""
+        own = () if present is None else _names(present)
+        return [n for n in _names(groups) if n not in own and self._per_group[n] >= CONTACT_CACHE_PER_GROUP_MAX]
+
     def _admit(self, contact: Contact, groups: Groups) -> Peer | None:
-        if any(self._per_group[name] >= CONTACT_CACHE_PER_GROUP_MAX for name in _names(groups)):
-            return None
         if len(self._peers) >= self._peers_max and not self._make_room():
             return None
         peer = Peer(contact, groups)
@@ -230,8 +244,5 @@ class PeerBook:
                 del self._per_group[name]
 
 
-def _names(groups: Groups) -> Iterable[str]:
-    if groups.prefix is not None:
-        yield groups.prefix
-    if groups.domain is not None:
-        yield groups.domain
+def _names(groups: Groups) -> tuple[str, ...]:
+    return tuple(name for name in (groups.prefix, groups.domain) if name is not None)

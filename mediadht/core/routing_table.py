@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -81,7 +81,7 @@ class RoutingTable:
         return [(bucket.low, bucket.high, len(bucket.members)) for bucket in self._buckets]
 
     def wants(self, node_id: int, groups: Groups) -> bool:
-        """Whether `answered` would admit this contact now."""
+        """Whether there may be a place for this contact: none of the caps and no full bucket is in its way."""
         if node_id == self._own_id:
             return False
         bucket = self._bucket(node_id)
@@ -90,14 +90,15 @@ class RoutingTable:
         return len(bucket.members) < self._k or self._can_split(bucket)
 
     def answered(self, node_id: int, groups: Groups) -> Admission:
-        """The contact has answered at its endpoint: admit it, or let it wait."""
+        """The contact has answered at its endpoint: admit it, or let it wait.
+
+        A member whose groups have changed to some that are full is refused, and is the caller's to remove.
+        """
         if node_id == self._own_id:
             return Admission.REFUSED
         bucket = self._bucket(node_id)
         if node_id in bucket.members:
-            self._regroup(bucket, node_id, groups)
-            bucket.members.move_to_end(node_id)
-            return Admission.KNOWN
+            return Admission.KNOWN if self._regroup(bucket, node_id, groups) else Admission.REFUSED
         if not self._is_diverse(bucket, groups):
             bucket.waiting.pop(node_id, None)
             return Admission.REFUSED
@@ -118,8 +119,11 @@ class RoutingTable:
         """Whether somebody waits for this contact's place."""
         return bool(self._bucket(node_id).waiting)
 
-    def remove(self, node_id: int) -> int | None:
-        """Take a contact out. Returns who moved up into its place, the latest that answered, if anybody."""
+    def remove(self, node_id: int, is_fit: Callable[[int], bool] = lambda _: True) -> int | None:
+        """Take a contact out. Returns who moved up into its place, the latest that answered, if anybody.
+
+        Whoever waits and is not fit any more is taken out too.
+        """
         bucket = self._bucket(node_id)
         bucket.waiting.pop(node_id, None)
         groups = bucket.members.pop(node_id, None)
@@ -127,8 +131,10 @@ class RoutingTable:
             return None
         self._index.discard(node_id)
         self._count(groups, -1)
-        for candidate in reversed(bucket.waiting):
-            candidate_groups = bucket.waiting[candidate]
+        for candidate, candidate_groups in reversed(list(bucket.waiting.items())):
+            if not is_fit(candidate):
+                del bucket.waiting[candidate]
+                continue
             if self._is_diverse(bucket, candidate_groups):
                 del bucket.waiting[candidate]
                 self._insert(bucket, candidate, candidate_groups)
@@ -167,10 +173,15 @@ class RoutingTable:
         self._index.add(node_id)
         self._count(groups, 1)
 
-    def _regroup(self, bucket: _Bucket, node_id: int, groups: Groups) -> None:
-        self._count(bucket.members[node_id], -1)
-        bucket.members[node_id] = groups
-        self._count(groups, 1)
+    def _regroup(self, bucket: _Bucket, node_id: int, groups: Groups) -> bool:
+        """Note a member's groups, and that it answered last. False, and all as before, where they are full."""
+        before = bucket.members.pop(node_id)
+        self._count(before, -1)
+        is_diverse = groups == before or self._is_diverse(bucket, groups)
+        after = groups if is_diverse else before
+        bucket.members[node_id] = after
+        self._count(after, 1)
+        return is_diverse
 
     def _is_diverse(self, bucket: _Bucket, groups: Groups) -> bool:
         prefix, domain = groups.prefix, groups.domain

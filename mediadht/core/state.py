@@ -23,7 +23,7 @@ from mediadht.core.constants import (
     STORE_RECORDS_MAX,
     K,
 )
-from mediadht.core.contacts import Contact, Groups, endpoint_host, groups_of, is_private_host
+from mediadht.core.contacts import Contact, Groups, endpoint_host, groups_of, ip_prefix, is_private_host
 from mediadht.core.errors import Code
 from mediadht.core.events import Effect, Notice, Send, Tell
 from mediadht.core.keys import KeyPair
@@ -206,10 +206,12 @@ class NodeState:
             and (self.table.has_replacement(node_id) or self.answered_any_s > peer.failing_since_s)
         ):
             self.drop_from_table(node_id)
+        elif not peer.in_table and not peer.is_live:
+            self.table.remove(node_id)
 
     def drop_from_table(self, node_id: int) -> None:
-        """Take the peer out of the table; whoever waited moves up."""
-        promoted = self.table.remove(node_id)
+        """Take the peer out of the table; whoever waited, and lives as far as we know, moves up."""
+        promoted = self.table.remove(node_id, lambda waiting: (p := self.book.get(waiting)) is not None and p.is_live)
         for changed, in_table in ((node_id, False), (promoted, True)):
             peer = None if changed is None else self.book.get(changed)
             if changed is not None and peer is not None:
@@ -245,7 +247,8 @@ class NodeState:
 
     def _domain_of_server(self, server_name: str) -> str | None:
         host = server_name if server_name.endswith("]") else server_name.rpartition(":")[0] or server_name
-        return None if is_private_host(host.strip("[]")) else self.registrable_domain(host)
+        host = host.strip("[]")
+        return None if is_private_host(host) else ip_prefix(host) or self.registrable_domain(host)
 
 
 def prefixes(node_ids: Iterable[int]) -> bytes:
