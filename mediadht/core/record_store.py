@@ -48,7 +48,7 @@ class PutResult:
     code: Code | None
     dropped: tuple[Record, ...] = ()
     held: Record | None = None
-    """The newer record of the same signer, where `code` is `stale`."""
+    """The record of the same signer that was held before or is held still."""
     is_new: bool = False
     """False for a record that was already held."""
 
@@ -96,6 +96,8 @@ class RecordStore:
                 return PutResult(None, held=held)
             if not record.supersedes(held):
                 return PutResult(Code.STALE, held=held)
+            if self._domain(record) != self._domain(held) and self._domain_is_full(record, slot):
+                return PutResult(Code.DOMAIN_FULL, held=held)
             self._remove(held)
             self._insert(record)
             return PutResult(None, dropped=(held,), is_new=True)
@@ -149,9 +151,9 @@ class RecordStore:
             return 0
         return sum(not r.withdrawn and r.expires_s > now_s for r in slot.records.values())
 
-    def keys_between(self, low: int, high: int) -> list[int]:
-        """Keys held with low <= key < high, ascending."""
-        return self._keys.between(low, high)
+    def keys_between(self, low: int, high: int, limit: int | None = None) -> list[int]:
+        """Keys held with low <= key < high, ascending; at most the first `limit` of them."""
+        return self._keys.between(low, high, limit)
 
     def records_of(self, key: int) -> list[Record]:
         """All records of a key, withdrawals included."""
@@ -170,19 +172,20 @@ class RecordStore:
         return dropped
 
     def _cap_reached(self, record: Record, slot: _Slot | None) -> Code | None:
-        domain = self._domain(record)
-        if slot is not None:
-            if len(slot.records) >= STORE_RECORDS_PER_KEY_MAX:
-                return Code.KEY_FULL
-            if len(slot.records) >= STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX:
-                of_domain = sum(self._domain(r) == domain for r in slot.records.values())
-                if of_domain >= STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX:
-                    return Code.DOMAIN_FULL
+        if slot is not None and len(slot.records) >= STORE_RECORDS_PER_KEY_MAX:
+            return Code.KEY_FULL
         if self._per_signer[record.node_id] >= self._signer_max:
             return Code.SIGNER_FULL
+        return Code.DOMAIN_FULL if self._domain_is_full(record, slot) else None
+
+    def _domain_is_full(self, record: Record, slot: _Slot | None) -> bool:
+        domain = self._domain(record)
         if self._per_domain[domain] >= self._domain_max:
-            return Code.DOMAIN_FULL
-        return None
+            return True
+        if slot is None or len(slot.records) < STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX:
+            return False
+        of_domain = sum(self._domain(r) == domain for r in slot.records.values())
+        return of_domain >= STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX
 
     def _domain(self, record: Record) -> str:
         return self._domain_of(record.server_name) or record.server_name

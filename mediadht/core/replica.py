@@ -76,8 +76,8 @@ def take_in(state: NodeState, raw: SignedBytes) -> PutOutcome:
         record = parse_record(body, signature)
     except RemoteError as fault:
         return PutOutcome(fault.code)
-    result = keep(state, record)
-    return PutOutcome() if result.code is None else PutOutcome(result.code, result.held.sequence if result.held else 0)
+    code = keep(state, record).code
+    return PutOutcome() if code is None else PutOutcome(code)
 
 
 def keep(state: NodeState, record: Record) -> PutResult:

@@ -64,13 +64,17 @@ class XorIndex:
         """The `count` members farthest from `target` by XOR, farthest first."""
         return self.closest(target ^ _ALL_ONES, count)
 
-    def between(self, low: int, high: int) -> list[int]:
-        """Members m with low <= m < high, ascending."""
-        return self._members[bisect_left(self._members, low) : bisect_left(self._members, high)]
+    def between(self, low: int, high: int, limit: int | None = None) -> list[int]:
+        """Members m with low <= m < high, ascending; at most the first `limit` of them."""
+        start, stop = bisect_left(self._members, low), bisect_left(self._members, high)
+        return self._members[start : stop if limit is None else min(stop, start + limit)]
 
-    def count_between(self, low: int, high: int) -> int:
-        """How many members m have low <= m < high."""
-        return bisect_left(self._members, high) - bisect_left(self._members, low)
+    def following(self, low: int) -> int | None:
+        """The least member that is at least `low`; where there is none, the least of all; None if empty."""
+        if not self._members:
+            return None
+        position = bisect_left(self._members, low)
+        return self._members[position if position < len(self._members) else 0]
 
     def by_distance(self, target: int) -> Iterator[int]:
         """All members, nearest to `target` first. The set must not change while this is consumed."""
