@@ -106,8 +106,10 @@ many records, and no single one shall crowd out the rest."""
 HANDOVER_REPLICAS: Final = 3
 """Only this many of a key's replicas, the closest, hand a record to a newcomer: twenty copies would be waste."""
 
+HANDOVER_KEYS_MAX: Final = 20_000
 HANDOVER_RECORDS_MAX: Final = 20_000
-"""Records queued for newcomers. What does not fit waits for its provider's next republish."""
+"""Keys queued for all newcomers together, and records handed over when leaving. What does not fit waits for its
+provider's next republish."""
 
 # --- Contacts ----------------------------------------------------------------------------------------------------
 
@@ -175,7 +177,8 @@ lookup has shown it: records are stored there at once (a copy too many does no h
 round-trip times rather than of distances (a node too far costs a request)."""
 
 LOOKUPS_MAX: Final = 256
-"""Lookups under way; further ones wait their turn."""
+LOOKUPS_WAITING_MAX: Final = 4_096
+"""Lookups under way, and such as wait for their turn; further ones end at once, incomplete."""
 
 ANSWERS_ENOUGH: Final = 3
 """Replicas holding providers that must have answered before a lookup for providers ends early."""
@@ -222,6 +225,9 @@ SWEEP_REGIONS_MAX: Final = 4
 
 SWEEP_KEYS_PER_REGION_MAX: Final = 256
 """Keys placed with the knowledge of one lookup."""
+
+SWEEP_KEYS_SCANNED_MAX: Final = 4_096
+"""Own keys of a region that are looked at for one walk, so that one new key does not cost a pass over a million."""
 
 SWEEP_AHEAD_SHARE: Final = 0.15
 """A sweep takes along what falls due within this share of the interval in the same region: one walk, not many."""

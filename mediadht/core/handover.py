@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from mediadht.core.constants import HANDOVER_RECORDS_MAX, HANDOVER_REPLICAS, ID_BITS, NEWCOMER_UPTIME_S
+from mediadht.core.constants import (
+    HANDOVER_KEYS_MAX,
+    HANDOVER_RECORDS_MAX,
+    HANDOVER_REPLICAS,
+    ID_BITS,
+    NEWCOMER_UPTIME_S,
+)
 from mediadht.core.records import Record
 from mediadht.core.state import NodeState
 from mediadht.core.storing import PutBatches
@@ -36,13 +42,19 @@ class Handover:
         own_uptime_s = self._state.now - self._started_s
         if uptime_s >= min(NEWCOMER_UPTIME_S, own_uptime_s) or not self._state.is_replica:
             return
-        keys = deque(self._keys_near(node_id)[:HANDOVER_RECORDS_MAX])
+        if any(node_id == queued for queued, _ in self._newcomers):
+            return
+        places = HANDOVER_KEYS_MAX - sum(len(keys) for _, keys in self._newcomers)
+        keys = deque(self._keys_near(node_id, places))
         if keys:
             self._newcomers.append((node_id, keys))
             self._work()
 
-    def leave(self, done: Callable[[int], None]) -> None:
-        """Hand every record to the node that becomes a replica once this one is gone; `done` gets their number."""
+    def leave(self, deadline_s: float, done: Callable[[int], None]) -> None:
+        """Hand every record to the node that becomes a replica once this one is gone; `done` gets their number.
+
+        `done` is called once, after `deadline_s` seconds at the latest.
+        """
         plan: dict[int, list[Record]] = {}
         k, count = self._state.settings.k, 0
         if self._state.is_replica:
@@ -51,17 +63,26 @@ class Handover:
                 if self._state.own_id in ids[:k] and len(ids) > k and count < HANDOVER_RECORDS_MAX:
                     plan.setdefault(ids[k], []).append(record)
                     count += 1
-        if plan:
-            self._send(plan, lambda: done(count))
-        else:
-            done(0)
+        is_over = False
 
-    def _keys_near(self, node_id: int) -> list[int]:
+        def finish() -> None:
+            nonlocal is_over
+            if not is_over:
+                is_over = True
+                done(count)
+
+        if plan:
+            self._state.after(deadline_s, finish)
+            self._send(plan, finish)
+        else:
+            finish()
+
+    def _keys_near(self, node_id: int, limit: int) -> list[int]:
         """Keys of the store for which `node_id` can be among the k closest: those in its region."""
         bits = max(0, (self._state.network_size() // self._state.settings.k).bit_length() - 2)
         width = 1 << (ID_BITS - bits)
         low = node_id // width * width
-        return self._state.store.keys_between(low, low + width)
+        return self._state.store.keys_between(low, low + width, limit)
 
     def _work(self) -> None:
         if self._is_working or not self._newcomers:

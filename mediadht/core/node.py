@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
+from mediadht.core.constants import LOOKUPS_WAITING_MAX
 from mediadht.core.contacts import Contact
 from mediadht.core.events import (
     AnnounceWish,
@@ -21,6 +22,7 @@ from mediadht.core.events import (
     Event,
     Leave,
     Left,
+    LookupEnded,
     ProbeEnded,
     Received,
     Send,
@@ -64,6 +66,7 @@ class Node:
         self._publisher = Publisher(self.state)
         self._maintenance = Maintenance(self.state, self._publisher, self._handover)
         self._operations: dict[int, FindProviders | PingOnce] = {}
+        self._waiting: dict[int, tuple[StartLookup, float]] = {}
         self._wake_s = float("inf")
 
     def restore(self, contacts: Iterable[Contact], records: Iterable[Record]) -> None:
@@ -79,6 +82,8 @@ class Node:
         self._lead(event)
         for call in state.timers.due(now):
             call()
+        if self._waiting:
+            self._next_in_turn()
         next_s = state.timers.next_s
         if next_s < self._wake_s or (isinstance(event, Woke) and next_s != float("inf")):
             self._wake_s = next_s
@@ -109,8 +114,10 @@ class Node:
             case AnnounceWish():
                 self._publisher.wish(event)
             case StartPing(operation, node_id, deadline_s):
+                self._forget_ended()
                 self._operations[operation] = PingOnce(self.state, operation, node_id, deadline_s)
             case Cancel(operation):
+                self._waiting.pop(operation, None)
                 started = self._operations.pop(operation, None)
                 if started is not None:
                     started.cancel()
@@ -118,8 +125,8 @@ class Node:
                 self.state.wall_offset_s = offset_s
             case Start():
                 self._maintenance.start()
-            case Leave():
-                self._handover.leave(lambda count: self.state.tell(Left(count)))
+            case Leave(deadline_s):
+                self._handover.leave(deadline_s, lambda count: self.state.tell(Left(count)))
             case _:
                 assert_never(event)
 
@@ -145,9 +152,41 @@ class Node:
             case _:
                 assert_never(event.message)
 
+    # --- The owner's lookups: so many at a time, the rest in turn ---------------------------------------------------
+
     def _start_lookup(self, event: StartLookup) -> None:
-        for number in [n for n, started in self._operations.items() if started.is_over]:
-            del self._operations[number]
-        lookup = FindProviders(self.state, event.operation, event.subject, event.providers_max, event.deadline_s)
+        if self.state.has_room_for_operation and not self._waiting:
+            self._look_up(event, event.deadline_s)
+        elif len(self._waiting) < LOOKUPS_WAITING_MAX:
+            self._waiting[event.operation] = (event, self.state.now + event.deadline_s)
+            self.state.after(event.deadline_s, lambda: self._waited_too_long(event))
+        else:
+            self.state.tell(_unheard(event.operation))
+
+    def _next_in_turn(self) -> None:
+        while self._waiting and self.state.has_room_for_operation:
+            event, deadline = self._waiting.pop(next(iter(self._waiting)))
+            self._look_up(event, max(0.0, deadline - self.state.now))
+
+    def _waited_too_long(self, event: StartLookup) -> None:
+        waiting = self._waiting.get(event.operation)
+        if waiting is not None and waiting[0] is event:
+            del self._waiting[event.operation]
+            self.state.tell(_unheard(event.operation))
+
+    def _look_up(self, event: StartLookup, deadline_s: float) -> None:
+        self._forget_ended()
+        lookup = FindProviders(self.state, event.operation, event.subject, event.providers_max, deadline_s)
         self._operations[event.operation] = lookup
         lookup.proceed()
+
+    def _forget_ended(self) -> None:
+        for number in [n for n, started in self._operations.items() if started.is_over]:
+            del self._operations[number]
+
+
+def _unheard(operation: int) -> LookupEnded:
+    """The end of a lookup for which nobody was asked."""
+    return LookupEnded(
+        operation, providers_total=0, replicas_answered=0, replicas_holding=0, requests=0, complete=False
+    )

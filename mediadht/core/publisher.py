@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mediadht.core.constants import (
+    CLOCK_TOLERANCE_S,
     ID_BITS,
     PUBLISH_RETRY_S_MAX,
     PUBLISH_RETRY_S_MIN,
@@ -21,6 +22,7 @@ from mediadht.core.constants import (
     REPUBLISH_JITTER,
     SWEEP_AHEAD_SHARE,
     SWEEP_KEYS_PER_REGION_MAX,
+    SWEEP_KEYS_SCANNED_MAX,
     SWEEP_REGIONS_MAX,
 )
 from mediadht.core.errors import Code
@@ -49,6 +51,8 @@ class _Announcement:
     is_storing: bool = False
     changed: bool = False
     """The wish changed while a round was under way."""
+    overtaken: bool = False
+    """The latest round was the second try with a sequence above one that a replica held."""
 
 
 class Publisher:
@@ -59,9 +63,10 @@ class Publisher:
         self._announcements: dict[int, _Announcement] = {}
         self._index = XorIndex()
         self._queue: list[tuple[float, int]] = []
-        self._due: set[int] = set()
+        self._due = XorIndex()
         self._cursor = 0
         self._regions = 0
+        self._is_waiting = False
         self._timer_s = float("inf")
         self._was_alone = True
 
@@ -103,6 +108,9 @@ class Publisher:
     def _schedule(self, held: _Announcement, at_s: float) -> None:
         held.next_s = at_s
         heapq.heappush(self._queue, (at_s, held.subject.key))
+        if len(self._queue) > 2 * len(self._announcements) + 64:
+            self._queue = [(a.next_s, key) for key, a in self._announcements.items() if not a.is_storing]
+            heapq.heapify(self._queue)
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -124,9 +132,20 @@ class Publisher:
             held = self._announcements.get(key)
             if held is not None and held.next_s == at_s and not held.is_storing:
                 self._due.add(key)
-        while self._due and self._regions < SWEEP_REGIONS_MAX and self._state.has_room_for_operation:
-            following = [key for key in self._due if key >= self._cursor]
-            self._start_region(min(following or self._due))
+        while self._regions < SWEEP_REGIONS_MAX and self._state.has_room_for_operation:
+            first_key = self._due.following(self._cursor)
+            if first_key is None:
+                return
+            self._start_region(first_key)
+        if not self._regions and not self._is_waiting:
+            # Lookups have taken all the room: nothing of our own will end and call this again.
+            self._is_waiting = True
+            self._state.after(PUBLISH_RETRY_S_MIN, self._on_room)
+
+    def _on_room(self) -> None:
+        self._is_waiting = False
+        self._sweep()
+        self._set_timer()
 
     def _start_region(self, first_key: int) -> None:
         batch = list(self._region(first_key))
@@ -156,7 +175,7 @@ class Publisher:
         high = ((first_key >> (ID_BITS - bits)) + 1) << (ID_BITS - bits) if bits else 1 << ID_BITS
         ahead_s = self._state.now + SWEEP_AHEAD_SHARE * REPUBLISH_INTERVAL_S
         count = 0
-        for key in self._index.between(first_key, high):
+        for key in self._index.between(first_key, high, SWEEP_KEYS_SCANNED_MAX):
             held = self._announcements[key]
             if held.is_storing or not (key in self._due or held.next_s <= ahead_s):
                 continue
@@ -181,8 +200,10 @@ class Publisher:
     def _round_ended(self, held: _Announcement, record: Record, outcome: StoreOutcome) -> None:
         now = self._state.now
         held.is_storing = False
-        held.sequence = max(held.sequence, outcome.newer_sequence)
-        if held.changed or Code.STALE in outcome.refusals:
+        held.overtaken = self._is_overtaken(held, record, outcome)
+        if held.overtaken:
+            held.sequence = max(held.sequence, outcome.newer_sequence)
+        if held.changed or held.overtaken:
             held.changed = False
             self._schedule(held, now)
             return
@@ -213,6 +234,16 @@ class Publisher:
                 trouble,
             )
         )
+
+    def _is_overtaken(self, held: _Announcement, record: Record, outcome: StoreOutcome) -> bool:
+        """Whether to store again at once, above the sequence that a replica says it holds.
+
+        Our clock may have been set back. But it is one replica's word: a sequence from beyond any honest clock would
+        leave us no higher one, and a replica that always says so would keep us busy. So it counts once a round, up to
+        the end of what a record's times may be.
+        """
+        ceiling = int((self._state.wall_s + RECORD_VALIDITY_S + CLOCK_TOLERANCE_S) * 1000)
+        return not held.overtaken and record.sequence < outcome.newer_sequence <= ceiling
 
     def _trouble(self, outcome: StoreOutcome, others: int) -> str | None:
         if outcome.refusals.get(Code.CLOCK, 0) + outcome.refusals.get(Code.EXPIRED, 0) > len(outcome.replicas):

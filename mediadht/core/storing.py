@@ -20,6 +20,7 @@ from mediadht.core.constants import (
     RECORDS_PER_PUT_MAX,
     STORE_PARALLELISM,
 )
+from mediadht.core.errors import Code
 from mediadht.core.messages import Find, Found, Put, PutDone, Request, Response
 from mediadht.core.operations import LookupOperation
 from mediadht.core.records import Record
@@ -30,6 +31,7 @@ from mediadht.core.state import NodeState
 __all__ = ["PutBatches", "StoreOutcome", "StoreRecords"]
 
 _LAST_ROUNDS_MAX = 3
+_CODES = frozenset(code.value for code in Code)
 
 
 @dataclass(slots=True)
@@ -42,7 +44,7 @@ class StoreOutcome:
     """How many should have."""
     refusals: Counter[str] = field(default_factory=Counter)
     newer_sequence: int = 0
-    """The highest sequence that a replica says it holds of the same signer."""
+    """The highest sequence that a replica says it holds of the same signer: its word, unproved."""
 
 
 class StoreRecords(LookupOperation):
@@ -156,7 +158,7 @@ class StoreRecords(LookupOperation):
             if not outcome.code:
                 mine.replicas.add(pending.node_id)
             else:
-                mine.refusals[outcome.code] += 1
+                mine.refusals[outcome.code if outcome.code in _CODES else "other"] += 1
                 mine.newer_sequence = max(mine.newer_sequence, outcome.sequence)
 
     def _record_of(self, body: bytes) -> Record | None:
