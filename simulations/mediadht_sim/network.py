@@ -307,7 +307,7 @@ class SimulatedNetwork:
     def _close(self, closer: SimulatedNode, node_id: int, code: str) -> None:
         other = self._by_id[node_id]
         if node_id in closer.sessions:
-            self._drop(closer, node_id, Code.IDLE)
+            self._drop(closer, node_id, code)
             delay_s = self._latency_s(closer.index, other.index)
             if self._hears(closer, other):
                 self.engine.after(delay_s, lambda: self._drop(other, closer.keys.node_id, code))
