@@ -36,6 +36,7 @@ __all__ = ["FEED_SOURCE", "run_room_feed"]
 _log = logging.getLogger(__name__)
 
 FEED_SOURCE: Final = "feed"
+_HEALTHY: Final = "listing"
 
 
 async def run_room_feed(
@@ -91,7 +92,9 @@ class _RoomFeed:
             return self._jittered(self._after(fault))
         self._failures = 0
         self._metrics.last_success.set_to_current_time()
-        self._enter(f"listing ({listing.source})", f"{len(self._announced)} rooms announced, from the {listing.source}")
+        self._enter(
+            f"{_HEALTHY} {listing.source}", f"{len(self._announced)} rooms announced, from the {listing.source}"
+        )
         busy_s = trio.current_time() - began_s - listing.waited_s
         return self._jittered(max(self._config.interval_s, busy_s / LISTING_SHARE_MAX))
 
@@ -126,7 +129,7 @@ class _RoomFeed:
             await self._withdraw(plan.withdraw)
         finally:
             self._metrics.rooms.set(len(self._announced))
-        if (new or plan.withdraw) and self._state:
+        if (new or plan.withdraw) and self._state.startswith(_HEALTHY):
             _log.info(
                 "Room feed: %d rooms announced, %d withdrawn; %d stand",
                 len(new),
@@ -179,8 +182,7 @@ class _RoomFeed:
     def _enter(self, state: str, text: str) -> None:
         if state == self._state:
             return
-        healthy = state.startswith("listing")
-        _log.log(logging.INFO if healthy else logging.WARNING, "Room feed: %s", text)
+        _log.log(logging.INFO if state.startswith(_HEALTHY) else logging.WARNING, "Room feed: %s", text)
         self._state = state
 
     def _warn_suspect(self, plan: Plan) -> None:

@@ -44,7 +44,8 @@ def autojump_clock() -> MockClock:
 async def test_a_join_gets_the_dhts_servers(rig: Any, path: str, version: str) -> None:
     rig.dht.found[room(V12)] = [provider("b.example", alive_s_ago=9.0), provider("a.example"), provider("own.example")]
     received = await rig.post(path.format(version), b'{"reason":"hi"}', "Authorization: Bearer secret")
-    assert received.startswith(b"HTTP/1.1 200") and received.endswith(b'{"room_id":"!x"}')
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b'{"room_id":"!x"}')
     (request,) = rig.homeserver.requests
     assert request.target.startswith(f"/_matrix/client/{version}/join/{V12}?via=".encode())
     assert servers(request.target) == ["a.example", "b.example"]
@@ -183,7 +184,8 @@ async def test_a_join_that_fails_either_way_gets_the_helped_answer(rig: Any) -> 
     refusal = reply("403 Forbidden", b'{"errcode":"M_FORBIDDEN","error":"banned"}', "X-One: 1", "X-One: 2")
     rig.homeserver.answers = [refusal, reply("404 Not Found", NO_SERVERS)]
     received = await rig.post(JOIN)
-    assert received.startswith(b"HTTP/1.1 403") and received.endswith(b'"banned"}')
+    assert received.startswith(b"HTTP/1.1 403")
+    assert received.endswith(b'"banned"}')
     assert received.count(b"X-One") == 2
 
 
@@ -192,7 +194,8 @@ async def test_what_no_server_can_change_is_not_tried_again(rig: Any, status: st
     rig.dht.found[room(V12)] = [provider("a.example")]
     rig.homeserver.answers = [reply(status, b"{}", "Retry-After: 7")]
     received = await rig.post(JOIN)
-    assert received.startswith(b"HTTP/1.1 " + status.encode()[:3]) and b"Retry-After: 7" in received
+    assert received.startswith(b"HTTP/1.1 " + status.encode()[:3])
+    assert b"Retry-After: 7" in received
     assert len(rig.homeserver.requests) == 1
 
 
@@ -200,7 +203,8 @@ async def test_an_unanswered_join_is_never_sent_again(rig: Any) -> None:
     rig.dht.found[room(V12)] = [provider("a.example")]
     rig.homeserver.answers = [b""]
     received = await rig.post(JOIN)
-    assert received.startswith(b"HTTP/1.1 502") and b'"M_UNKNOWN"' in received
+    assert received.startswith(b"HTTP/1.1 502")
+    assert b'"M_UNKNOWN"' in received
     assert len(rig.homeserver.requests) == 1
 
 
