@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import trio
+from fake_dht import FakeDHT
+from listing_homeserver import ADMIN, CountingDHT, FakeHomeserver, Reply
 from pydantic import ValidationError
 from trio.testing import MockClock
 
@@ -17,9 +20,8 @@ from mediadht.core.identifiers import room
 from mediadht.daemon.face import Announce
 from mediadht_bridge.matrix import FeedConfig, run_room_feed
 from mediadht_bridge.matrix import room_lists as lists
-from tests.fake_dht import FakeDHT
-from tests.unit.feed.conftest import ADMIN, CountingDHT, FakeHomeserver, Reply, StartFeed
 
+StartFeed = Callable[..., Awaitable[CountingDHT]]
 DIRECTORY = "/_matrix/client/v3/publicRooms"
 NOT_ADMIN = (403, {"errcode": "M_FORBIDDEN", "error": "You are not a server admin"}, {})
 BAD_TOKEN = (401, {"errcode": "M_UNKNOWN_TOKEN", "error": "Invalid access token"}, {})

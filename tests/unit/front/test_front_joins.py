@@ -7,13 +7,13 @@ from urllib.parse import parse_qs
 
 import pytest
 import trio
+from fake_dht import FakeDHT, provider
 from trio.testing import MockClock
 
 from mediadht.core.errors import RemoteError
 from mediadht.core.identifiers import room
 from mediadht.daemon.face import Announce
 from mediadht_bridge.front import config as limits
-from tests.fake_dht import FakeDHT, provider
 
 V12 = "!" + "a" * 43
 JOIN = f"/_matrix/client/v3/join/{V12}"

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from fake_dht import FakeDHT
 from pydantic import ValidationError
 
 from mediadht.core.errors import EnvironmentFault
 from mediadht_bridge import serving
 from mediadht_bridge.front import FrontConfig, app, create_front, serve_front
-from tests.fake_dht import FakeDHT
 
 PREFLIGHT_ANSWER = (
     b"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nServer: Synapse/1\r\nX-Two: a\r\nX-Two: b\r\n"

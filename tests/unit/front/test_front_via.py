@@ -6,11 +6,11 @@ import json
 from urllib.parse import parse_qs, quote
 
 import pytest
+from fake_dht import provider
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mediadht_bridge.front.via import add_servers, body_for_join, parse_join, rank
-from tests.fake_dht import provider
 
 V12 = "!" + "a" * 43
 ROOMS = [V12, "!abc:example.org", "!ä ö/%:example.org:8448", "!x:[2001:db8::1]:1"]
