@@ -109,6 +109,7 @@ class _RoomFeed:
                 if self._config.admin or self._admin_worked or fault.code == "M_UNKNOWN_TOKEN":
                     raise
                 self._token_not_admin = token
+                _log.info("Room feed: the access token is not a server admin's, so the admin list is not used")
             else:
                 self._admin_worked = True
                 return listing
