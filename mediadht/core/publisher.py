@@ -66,7 +66,7 @@ class Publisher:
         self._due = XorIndex()
         self._cursor = 0
         self._regions = 0
-        self._is_waiting = False
+        self._is_sweeping = self._is_waiting = False
         self._timer_s = float("inf")
         self._was_alone = True
 
@@ -126,7 +126,16 @@ class Publisher:
         self._set_timer()
 
     def _sweep(self) -> None:
-        """Start regions in the order of their keys, from where the last one ended."""
+        """Start regions in the order of their keys, from where the last one ended.
+
+        A region may end before this returns (where nobody can be asked): that must not start the next from within.
+        """
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            self._start_regions()
+            self._is_sweeping = False
+
+    def _start_regions(self) -> None:
         while self._queue and self._queue[0][0] <= self._state.now:
             at_s, key = heapq.heappop(self._queue)
             held = self._announcements.get(key)
