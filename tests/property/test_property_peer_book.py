@@ -75,7 +75,7 @@ def test_names_that_nobody_proved_keep_no_real_node_out() -> None:
         book.heard_of(contact(n), group)
     assert book.proved(contact(-1), group) is not None
     assert peer_id(0) not in book
-    assert sum("victim.org" == p.groups.domain for p in book.values()) == CONTACT_CACHE_PER_GROUP_MAX
+    assert sum(p.groups.domain == "victim.org" for p in book.values()) == CONTACT_CACHE_PER_GROUP_MAX
 
 
 def test_a_group_full_of_proved_nodes_takes_no_more_of_it() -> None:

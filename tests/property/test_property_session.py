@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import msgpack
 import pytest
@@ -71,7 +72,7 @@ def outcome(session: PeerSession, chunks: list[bytes]) -> tuple[list[bytes], str
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     stops = [0, *sorted(p % (len(data) + 1) for p in places), len(data)]
-    return [data[a:b] for a, b in zip(stops, stops[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(stops)]
 
 
 def streams() -> dict[Role, bytes]:
