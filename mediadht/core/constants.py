@@ -135,6 +135,13 @@ CONTACT_CACHE_PER_GROUP_MAX: Final = 256
 BUCKET_REFRESH_INTERVAL_S: Final = 3600
 """A bucket in which nothing was looked up for this long is refreshed (the paper's hour)."""
 
+NEIGHBOURHOOD_DELAYS_S: Final = (0.0, 1.0, 4.0, 15.0, 60.0)
+"""After joining, the own neighbourhood is looked up again after these times: those who join together learn of one
+another only once somebody has verified them."""
+
+NEIGHBOURHOOD_INTERVAL_S: Final = 600.0
+"""From then on: a node must know its neighbours, because it holds records together with them."""
+
 # --- Requests ----------------------------------------------------------------------------------------------------
 
 REQUEST_TIMEOUT_S: Final = 5.0

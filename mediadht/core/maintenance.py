@@ -16,6 +16,8 @@ from mediadht.core.constants import (
     CONTACT_FAILURES_MAX,
     DIALS_PER_TICK_MAX,
     ISOLATED_DIALS,
+    NEIGHBOURHOOD_DELAYS_S,
+    NEIGHBOURHOOD_INTERVAL_S,
     PROBES_MAX,
     RECONNECT_S_MAX,
     RECONNECT_S_MIN,
@@ -53,6 +55,8 @@ class Maintenance:
         self._retry_s: dict[int, tuple[float, float]] = {}
         """By node ID: when to dial next, and the back-off then."""
         self._joined = False
+        self._join_count = 0
+        self._neighbours_s = float("-inf")
 
     def start(self) -> None:
         """Begin: dial whom we remember, and tick."""
@@ -197,6 +201,8 @@ class Maintenance:
             state.tell(RecordDropped(record))
         if state.sessions:
             self._refresh_one()
+            if state.now - self._neighbours_s >= NEIGHBOURHOOD_INTERVAL_S:
+                self._find_neighbours(self._join_count)
         state.after(TICK_S, self._tick)
 
     def _reconnect(self) -> None:
@@ -217,7 +223,17 @@ class Maintenance:
     # --- Joining and refreshing ----------------------------------------------------------------------------------
 
     def _join(self) -> None:
-        """Find the own neighbourhood, then a node in every bucket farther away (the paper, section 2.3)."""
+        """Find the own neighbourhood, now and again, then a node in every bucket farther away (the paper, 2.3)."""
+        self._join_count += 1
+        count = self._join_count
+        for delay_s in NEIGHBOURHOOD_DELAYS_S:
+            self._state.after(delay_s, lambda: self._find_neighbours(count))
+
+    def _find_neighbours(self, join_count: int) -> None:
+        """Look up the own ID, unless the network was lost and joined again since that was planned."""
+        if join_count != self._join_count or not self._state.sessions:
+            return
+        self._neighbours_s = self._state.now
         FindNodes(self._state, self._state.own_id, self._joined_neighbourhood).proceed()
 
     def _joined_neighbourhood(self, found: list[int]) -> None:
