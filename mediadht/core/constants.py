@@ -183,6 +183,10 @@ LIKELY_TO_HOLD: Final = 0.75
 lookup has shown it: records are stored there at once (a copy too many does no harm), or it is asked in the order of
 round-trip times rather than of distances (a node too far costs a request)."""
 
+WITHDRAWAL_SPREAD: Final = 2
+"""A withdrawal goes to this many times k nodes: what it withdraws may lie where a copy too many was stored, or where
+replicas have been before nearer nodes joined."""
+
 LOOKUPS_MAX: Final = 256
 LOOKUPS_WAITING_MAX: Final = 4_096
 """Lookups under way, and such as wait for their turn; further ones end at once, incomplete."""

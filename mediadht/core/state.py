@@ -232,6 +232,8 @@ class NodeState:
     def network_size(self) -> int:
         """Nodes in the network, this one included: counted where all are known, else estimated from distances.
 
+        The estimate errs by a fifth; a quarter above the count, it says that not all are known (simulated with 60 to
+        200 nodes: fewer copies too many, and fewer requests, than with a bound of two times the count).
         With the k-th closest node at distance d, about k * 2**256 / d nodes share the space.
         """
         known = len(self.book.live) + 1
@@ -239,7 +241,7 @@ class NodeState:
         if len(closest) < self.settings.k:
             return known
         estimate = self.settings.k * _SPACE // max(1, closest[-1] ^ self.own_id)
-        return known if estimate < 2 * known else estimate
+        return known if 4 * estimate < 5 * known else estimate
 
     def likely_distance(self, factor: float) -> int:
         """`factor` times the distance from a key at which its k-th closest node is to be expected."""

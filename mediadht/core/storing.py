@@ -19,6 +19,7 @@ from mediadht.core.constants import (
     LOOKUP_PATIENCE_S,
     RECORDS_PER_PUT_MAX,
     STORE_PARALLELISM,
+    WITHDRAWAL_SPREAD,
 )
 from mediadht.core.errors import Code
 from mediadht.core.messages import Find, Found, Put, PutDone, Request, Response
@@ -119,11 +120,12 @@ class StoreRecords(LookupOperation):
         plan: dict[int, list[Record]] = {}
         k = self.state.settings.k
         for record in self._records:
-            candidates = set(self.state.closest_live(record.key, k + len(self._failed)))
+            count = WITHDRAWAL_SPREAD * k if record.withdrawn else k
+            candidates = set(self.state.closest_live(record.key, count + len(self._failed)))
             candidates.update(self.lookup.closest_answered())
-            chosen = sorted(candidates - self._failed, key=record.key.__xor__)[:k]
+            chosen = sorted(candidates - self._failed, key=record.key.__xor__)[:count]
             outcome = self._outcomes[record.key]
-            outcome.wanted = len(chosen)
+            outcome.wanted = min(k, len(chosen))
             for node_id in chosen:
                 if node_id == self.state.own_id:
                     if keep(self.state, record).code is None:
