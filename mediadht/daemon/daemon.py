@@ -60,6 +60,7 @@ CONTACTS_INTERVAL_S = 30.0
 CONTACTS_SAVED_MAX = 1_000
 SHUTDOWN_S = 8.0
 LEAVE_S = 4.0
+GOODBYE_S = 2.0
 
 
 class Daemon:
@@ -214,10 +215,10 @@ class Daemon:
         with trio.move_on_after(LEAVE_S):
             await self.driver.step(Leave(LEAVE_S))
             await self._left.wait()
-        async with trio.open_nursery() as nursery:
-            for connection in list(self.driver.connections.values()):
-                nursery.start_soon(connection.close, Code.LEAVING)
         self._save_contacts()
+        self.driver.is_stopping = True
+        with trio.move_on_after(GOODBYE_S):
+            await self._peering.hang_up_all(Code.LEAVING)
         if not await self._storage.flush():
             logger.error("%s", self._storage.trouble)
 

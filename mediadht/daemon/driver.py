@@ -77,6 +77,8 @@ class Driver:
         self.node = node
         self.connections: dict[int, Connection] = {}
         self.traffic = Traffic()
+        self.is_stopping = False
+        """Set to open no more sessions."""
         self._dial = dial
         self._probe = probe
         self._bootstrap = bootstrap
@@ -198,12 +200,14 @@ class Driver:
                 case Dial(contact):
                     self._queue(contact, None)
                 case Probe(contact):
-                    self._probe(contact)
+                    if not self.is_stopping:
+                        self._probe(contact)
                 case Hangup(node_id, code):
                     if node_id in self.connections:
                         self._hangups.append((self.connections[node_id], code))
                 case Bootstrap():
-                    self._bootstrap()
+                    if not self.is_stopping:
+                        self._bootstrap()
                 case _:
                     assert_never(effect)
 
@@ -214,7 +218,7 @@ class Driver:
 
     def _queue(self, contact: Contact, message: Message | None) -> None:
         """Dial, unless that is under way; keep the message until the session is open."""
-        if contact.node_id in self.connections:
+        if contact.node_id in self.connections or self.is_stopping:
             return
         waiting = self._queued.get(contact.node_id)
         if waiting is None:

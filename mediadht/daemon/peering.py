@@ -78,6 +78,7 @@ class Peering:
         self._accepting = 0
         self._connections_max = 2 * connections_max + HANDSHAKES_MAX
         self._open = 0
+        self._one_closed = trio.Event()
         self._dials = trio.CapacityLimiter(DIALS_MAX)
         self._bootstrapping: set[str] = set()
         self._bootstrap_next: dict[str, tuple[float, float]] = {}
@@ -103,6 +104,14 @@ class Peering:
             if url not in self._bootstrapping and self._bootstrap_next.get(url, (0.0, 0.0))[0] <= now:
                 self._bootstrapping.add(url)
                 self._nursery.start_soon(self._bootstrap_task, url, node_id)
+
+    async def hang_up_all(self, code: str) -> None:
+        """Close every session, giving this reason; returns once all are closed. New ones are not prevented here."""
+        for connection in list(self._the_driver.connections.values()):
+            connection.hang_up(code)
+        while self._open:
+            self._one_closed = trio.Event()
+            await self._one_closed.wait()
 
     # --- Tasks ---------------------------------------------------------------------------------------------------
 
@@ -233,6 +242,7 @@ class Peering:
                 failed = RemoteError(Code.UNREACHABLE, str(faults.exceptions[0]))
         finally:
             self._open -= 1
+            self._one_closed.set()
         if failed is not None:
             raise failed
 
