@@ -55,6 +55,7 @@ class Lookup:
         "_states",
         "_useful_enough",
         "_useless",
+        "_window_cache",
         "requests",
         "target",
         "useful",
@@ -83,6 +84,7 @@ class Lookup:
         self._states: dict[int, State] = {}
         self._in_flight = 0
         self._useless = 0
+        self._window_cache: list[int] | None = None
         self.useful = 0
         self.requests = 0
         self.heard(seeds)
@@ -93,6 +95,7 @@ class Lookup:
             if node_id in self._states or node_id == self._own_id:
                 continue
             self._states[node_id] = State.HEARD
+            self._window_cache = None
             insort(self._by_distance, (node_id ^ self.target, node_id))
         if len(self._by_distance) > LOOKUP_CANDIDATES_MAX:
             kept = self._by_distance[:LOOKUP_CANDIDATES_MAX]
@@ -127,6 +130,8 @@ class Lookup:
     def answered(self, node_id: int, contacts: Iterable[int] = (), *, useful: bool = False) -> None:
         """The node answered, however late (even if it was taken for failed), and named `contacts`."""
         if self._leave_flight(node_id) or self._states.get(node_id) is State.FAILED:
+            if self._states[node_id] is not State.ASKED:
+                self._window_cache = None
             self._states[node_id] = State.ANSWERED
             self.useful += useful
             self._useless += not useful
@@ -140,11 +145,13 @@ class Lookup:
         if self._states.get(node_id) is State.ASKED:
             self._leave_flight(node_id)
             self._states[node_id] = State.SLOW
+            self._window_cache = None
 
     def failed(self, node_id: int) -> None:
         """The request was lost or refused, or is no longer worth waiting for."""
         if self._leave_flight(node_id):
             self._states[node_id] = State.FAILED
+            self._window_cache = None
 
     def state(self, node_id: int) -> State | None:
         """Where this candidate stands; None if it is none."""
@@ -186,7 +193,9 @@ class Lookup:
         return sum(state is State.ANSWERED for state in self._states.values())
 
     def _window(self) -> list[int]:
-        """The k closest candidates that neither failed nor are slow."""
+        """The k closest candidates that neither failed nor are slow; being asked or answering changes nothing."""
+        if self._window_cache is not None:
+            return self._window_cache
         window: list[int] = []
         for _, node_id in self._by_distance:
             state = self._states[node_id]
@@ -194,6 +203,7 @@ class Lookup:
                 window.append(node_id)
                 if len(window) >= self._k:
                     break
+        self._window_cache = window
         return window
 
     def _leave_flight(self, node_id: int) -> bool:

@@ -29,7 +29,17 @@ from mediadht.core.errors import CallerError, Code, RemoteError
 from mediadht.core.identifiers import Kind, Subject, is_server_name, room
 from mediadht.core.keys import KeyPair, node_id_of
 
-__all__ = ["Offer", "Payload", "Record", "RecordKind", "check_times", "open_payload", "parse_record", "sign_record"]
+__all__ = [
+    "Offer",
+    "Payload",
+    "Record",
+    "RecordKind",
+    "check_times",
+    "open_payload",
+    "parse_record",
+    "sign_record",
+    "verify_record",
+]
 
 _DOMAIN = b"mediadht/1/record\n"
 _SIGNATURE_BYTES = 64
@@ -170,12 +180,7 @@ def parse_record(body: Any, signature: Any, *, verify: bool = True) -> Record:
             pass
         case _:
             raise RemoteError(Code.MALFORMED, f"a record's body has {_BODY_FIELDS} fields of stated types")
-    if verify:
-        try:
-            bindings.crypto_sign_open(signature + _DOMAIN + body, public_key)
-        except (exceptions.CryptoError, ValueError) as fault:
-            raise RemoteError(Code.BAD_SIGNATURE, "the record's signature does not fit its signer") from fault
-    return Record(
+    record = Record(
         kind=kind,
         key=int.from_bytes(key, "big"),
         public_key=public_key,
@@ -188,6 +193,17 @@ def parse_record(body: Any, signature: Any, *, verify: bool = True) -> Record:
         signature=signature,
         node_id=node_id_of(public_key),
     )
+    if verify:
+        verify_record(record)
+    return record
+
+
+def verify_record(record: Record) -> None:
+    """Check the signature of a record that was parsed without. Raises RemoteError (`bad_signature`)."""
+    try:
+        bindings.crypto_sign_open(record.signature + _DOMAIN + record.body, record.public_key)
+    except (exceptions.CryptoError, ValueError) as fault:
+        raise RemoteError(Code.BAD_SIGNATURE, "the record's signature does not fit its signer") from fault
 
 
 def check_times(record: Record, now_s: float) -> None:

@@ -30,7 +30,7 @@ from mediadht.core.messages import (
     UnknownRequest,
 )
 from mediadht.core.record_store import PutResult
-from mediadht.core.records import Record, check_times, parse_record
+from mediadht.core.records import Record, check_times, parse_record, verify_record
 from mediadht.core.state import NodeState
 
 __all__ = ["answer", "keep", "take_in"]
@@ -48,36 +48,33 @@ def answer(state: NodeState, asker: int, request: Request) -> Response:
         case Put(records, contacts_max, known):
             if not state.is_replica:
                 return Failure(Code.UNREACHABLE, "this node has no public address and keeps no records")
-            outcomes = tuple(take_in(state, raw) for raw in records)
-            if not records or not contacts_max:
-                return PutDone(outcomes)
-            try:
-                key = parse_record(*records[0], verify=False).key
-            except RemoteError:
-                return PutDone(outcomes)
-            return PutDone(outcomes, _contacts(state, asker, key, contacts_max, known))
+            taken = [take_in(state, raw) for raw in records]
+            first = taken[0][1] if taken else None
+            contacts = () if first is None else _contacts(state, asker, first.key, contacts_max, known)
+            return PutDone(tuple(outcome for outcome, _ in taken), contacts)
         case UnknownRequest(method):
             return Failure(Code.UNKNOWN_METHOD, f"this node does not know the method {method!r}")
         case _:
             assert_never(request)
 
 
-def take_in(state: NodeState, raw: SignedBytes) -> PutOutcome:
-    """Keep a record that a peer sent, or say why not."""
+def take_in(state: NodeState, raw: SignedBytes) -> tuple[PutOutcome, Record | None]:
+    """Keep a record that a peer sent, or say why not; and the record, if it is one in form."""
     body, signature = raw
+    record: Record | None = None
     try:
         record = parse_record(body, signature, verify=False)
         held = state.store.held(record.key, record.node_id)
         if held is not None and held.body == body:
-            return PutOutcome()
+            return PutOutcome(), record
         check_times(record, state.wall_s)
         if held is not None and not record.supersedes(held):
-            return PutOutcome(Code.STALE, held.sequence)
-        record = parse_record(body, signature)
+            return PutOutcome(Code.STALE, held.sequence), record
+        verify_record(record)
     except RemoteError as fault:
-        return PutOutcome(fault.code)
+        return PutOutcome(fault.code), record
     code = keep(state, record).code
-    return PutOutcome() if code is None else PutOutcome(code)
+    return (PutOutcome() if code is None else PutOutcome(code)), record
 
 
 def keep(state: NodeState, record: Record) -> PutResult:
