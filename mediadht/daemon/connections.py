@@ -61,10 +61,13 @@ class Credentials:
 class Connection:
     """A WebSocket whose handshake is done or under way. `address`: the peer's IP, where it is the peer's own."""
 
-    __slots__ = ("_outbox", "address", "close_code", "opened_s", "outbound", "scope", "session", "websocket")
+    __slots__ = ("_outbox", "_stream", "address", "close_code", "opened_s", "outbound", "scope", "session", "websocket")
 
-    def __init__(self, websocket: WebSocketConnection, session: PeerSession, *, outbound: bool) -> None:
+    def __init__(
+        self, websocket: WebSocketConnection, stream: trio.abc.Stream, session: PeerSession, *, outbound: bool
+    ) -> None:
         self.websocket = websocket
+        self._stream = stream
         self.session = session
         self.outbound = outbound
         self.address: str | None = None
@@ -124,9 +127,12 @@ class Connection:
 
     async def close(self, code: str) -> None:
         """Hang up, saying why, within a second."""
-        with trio.move_on_after(CLOSE_S, shield=True):
-            await self.flush()
-            await self.websocket.aclose(_CLOSE_CODE, code[:_REASON_BYTES_MAX])
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(CLOSE_S):
+                await self.flush()
+                await self.websocket.aclose(_CLOSE_CODE, code[:_REASON_BYTES_MAX])
+            # Where the peer was first, `aclose` leaves the socket to the garbage collector.
+            await trio.aclose_forcefully(self._stream)
 
 
 async def dial(
@@ -150,36 +156,35 @@ async def dial(
     try:
         with trio.fail_after(HANDSHAKE_S):
             tcp, address = await _connect(host, port, private_allowed=private_allowed)
-            stream: trio.abc.Stream
-            if secure:
-                stream = trio.SSLStream(tcp, tls, server_hostname=host, https_compatible=True)
-                await stream.do_handshake()
-            else:
-                stream = prompt = PromptStream(tcp, unsent_bytes_max=_UNSENT_BYTES_MAX)
-                nursery.start_soon(prompt.flush_task)
-            websocket = await wrap_client_stream(
-                nursery,
-                stream,  # type: ignore[arg-type]
-                url.netloc.rpartition("@")[2],
-                url.path or "/",
-                message_queue_size=_MESSAGES_QUEUED_MAX,
-                max_message_size=_MESSAGE_BYTES_MAX,
-                receive_buffer_size=_RECEIVE_BYTES,
-            )
-            hello = credentials.hello()
-            if probe:
-                hello = replace(hello, probe=True)
-            session = PeerSession(
-                Role.DIALER,
-                credentials.keys,
-                hello,
-                network=credentials.network,
-                ephemeral_seed=os.urandom(32),
-                expected_node_id=expected_node_id,
-            )
-            connection = Connection(websocket, session, outbound=True)
-            connection.address = address
-            await shake_hands(connection)
+            try:
+                stream = _prompt(tcp, nursery)
+                if secure:
+                    stream = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+                    await stream.do_handshake()
+                websocket = await wrap_client_stream(
+                    nursery,
+                    stream,  # type: ignore[arg-type]
+                    url.netloc.rpartition("@")[2],
+                    url.path or "/",
+                    message_queue_size=_MESSAGES_QUEUED_MAX,
+                    max_message_size=_MESSAGE_BYTES_MAX,
+                    receive_buffer_size=_RECEIVE_BYTES,
+                )
+                hello = credentials.hello()
+                session = PeerSession(
+                    Role.DIALER,
+                    credentials.keys,
+                    replace(hello, probe=True) if probe else hello,
+                    network=credentials.network,
+                    ephemeral_seed=os.urandom(32),
+                    expected_node_id=expected_node_id,
+                )
+                connection = Connection(websocket, stream, session, outbound=True)
+                connection.address = address
+                await shake_hands(connection)
+            except BaseException:
+                tcp.socket.close()
+                raise
             return connection
     except trio.TooSlowError:
         raise RemoteError(Code.TIMED_OUT, f"{endpoint} did not answer within {HANDSHAKE_S:.0f} s") from None
@@ -191,11 +196,16 @@ async def dial(
         raise RemoteError(Code.UNREACHABLE, f"{endpoint}: {fault}") from fault
 
 
-async def accept(stream: trio.abc.Stream, credentials: Credentials, nursery: trio.Nursery) -> Connection:
-    """The connection that somebody opens on `stream`, WebSocket done, handshake not yet (`shake_hands`)."""
-    if isinstance(stream, trio.SocketStream):
-        stream = prompt = PromptStream(stream, unsent_bytes_max=_UNSENT_BYTES_MAX)
-        nursery.start_soon(prompt.flush_task)
+async def accept(
+    tcp: trio.SocketStream, tls: ssl.SSLContext | None, credentials: Credentials, nursery: trio.Nursery
+) -> Connection:
+    """The connection that somebody opens on `tcp`, WebSocket done, handshake not yet (`shake_hands`).
+
+    Whoever calls it closes `tcp`, however this ends.
+    """
+    stream = _prompt(tcp, nursery)
+    if tls is not None:
+        stream = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
     request = await wrap_server_stream(
         nursery,
         stream,
@@ -211,7 +221,14 @@ async def accept(stream: trio.abc.Stream, credentials: Credentials, nursery: tri
         network=credentials.network,
         ephemeral_seed=os.urandom(32),
     )
-    return Connection(websocket, session, outbound=False)
+    return Connection(websocket, stream, session, outbound=False)
+
+
+def _prompt(tcp: trio.SocketStream, nursery: trio.Nursery) -> trio.abc.Stream:
+    """`tcp` with sends that never wait: below TLS as well, for nobody may hold up the driver by not reading."""
+    prompt = PromptStream(tcp, unsent_bytes_max=_UNSENT_BYTES_MAX)
+    nursery.start_soon(prompt.flush_task)
+    return prompt
 
 
 async def shake_hands(connection: Connection) -> list[bytes]:

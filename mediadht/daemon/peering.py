@@ -129,10 +129,7 @@ class Peering:
             self._accepting += 1
             try:
                 with trio.fail_after(HANDSHAKE_S):
-                    secure: trio.abc.Stream = stream
-                    if self._tls_server is not None:
-                        secure = trio.SSLStream(stream, self._tls_server, server_side=True, https_compatible=True)
-                    connection = await accept(secure, self._credentials, nursery)
+                    connection = await accept(stream, self._tls_server, self._credentials, nursery)
                     return connection, await shake_hands(connection)
             finally:
                 self._accepting -= 1
