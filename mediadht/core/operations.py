@@ -130,9 +130,10 @@ class LookupOperation(ABC):
     def _lose_patience(self) -> None:
         self._patience_set = False
         if not self.is_over:
-            limit_s = self.state.now - self._patience_s()
+            # The sum that set the timer, not a difference: rounding must not leave the one waited for just within it.
+            patience_s = self._patience_s()
             for node_id in self.lookup.slow_ones():
-                if self._sent_s[node_id] <= limit_s:
+                if self._sent_s[node_id] + patience_s <= self.state.now:
                     self.lookup.failed(node_id)
             self.proceed()
 
