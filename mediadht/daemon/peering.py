@@ -78,6 +78,7 @@ class Peering:
         self._accepting = 0
         self._connections_max = 2 * connections_max + HANDSHAKES_MAX
         self._open = 0
+        self._attended: dict[Connection, None] = {}
         self._one_closed = trio.Event()
         self._dials = trio.CapacityLimiter(DIALS_MAX)
         self._bootstrapping: set[str] = set()
@@ -106,10 +107,13 @@ class Peering:
                 self._nursery.start_soon(self._bootstrap_task, url, node_id)
 
     async def hang_up_all(self, code: str) -> None:
-        """Close every session, giving this reason; returns once all are closed. New ones are not prevented here."""
-        for connection in list(self._the_driver.connections.values()):
+        """Close every session, giving this reason, those that only drain too; returns once all are closed.
+
+        Once the driver is stopping, new ones are refused; who is still shaking hands is not waited for.
+        """
+        for connection in self._attended:
             connection.hang_up(code)
-        while self._open:
+        while self._attended:
             self._one_closed = trio.Event()
             await self._one_closed.wait()
 
@@ -120,7 +124,8 @@ class Peering:
         await trio.serve_listeners(self._accept_task, listeners, handler_nursery=self._nursery)
 
     async def _accept_task(self, stream: trio.SocketStream) -> None:
-        if self._accepting >= HANDSHAKES_MAX or self._open >= self._connections_max:
+        is_full = self._accepting >= HANDSHAKES_MAX or self._open >= self._connections_max
+        if is_full or self._the_driver.is_stopping:
             self._the_driver.traffic.refused += 1
             await trio.aclose_forcefully(stream)
             return
@@ -239,7 +244,6 @@ class Peering:
                 failed = RemoteError(Code.UNREACHABLE, str(faults.exceptions[0]))
         finally:
             self._open -= 1
-            self._one_closed.set()
         if failed is not None:
             raise failed
 
@@ -251,8 +255,12 @@ class Peering:
             return
         self.bootstrap_trouble = None
         code: str = Code.UNREACHABLE
+        self._attended[connection] = None
+        if driver.is_stopping:
+            connection.hang_up(Code.LEAVING)
         try:
-            await driver.opened(connection)
+            if not driver.is_stopping:
+                await driver.opened(connection)
             with connection.scope:
                 code = await driver.read_task(connection, messages)
                 if code in _OUR_COMPLAINTS:
@@ -264,6 +272,8 @@ class Peering:
             with trio.CancelScope(shield=True):
                 await driver.closed(connection, code)
                 await connection.close(connection.close_code)
+                del self._attended[connection]
+                self._one_closed.set()
 
     @property
     def _the_driver(self) -> Driver:
