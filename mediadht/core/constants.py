@@ -132,6 +132,12 @@ CONTACT_CACHE_MAX: Final = 20_000
 CONTACT_CACHE_PER_GROUP_MAX: Final = 256
 """Of one IP prefix or registrable domain in that cache."""
 
+LOST_CONTACTS_MAX: Final = 1_000
+"""Nodes that were reachable once and may come back; after a partition they are the way to the other side."""
+
+LOST_DIALS_PER_TICK: Final = 2
+"""Of them, tried in one round of maintenance: a healed partition is noticed in seconds, the dead cost little."""
+
 BUCKET_REFRESH_INTERVAL_S: Final = 3600
 """A bucket in which nothing was looked up for this long is refreshed (the paper's hour)."""
 
@@ -141,6 +147,9 @@ another only once somebody has verified them."""
 
 NEIGHBOURHOOD_INTERVAL_S: Final = 600.0
 """From then on: a node must know its neighbours, because it holds records together with them."""
+
+NEIGHBOURHOOD_INTERVAL_S_MIN: Final = 10.0
+"""The same where somebody believed lost has come back: perhaps a partition has healed, and others come after."""
 
 # --- Requests ----------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,10 @@ from mediadht.core.constants import (
     CONTACT_FAILURES_MAX,
     DIALS_PER_TICK_MAX,
     ISOLATED_DIALS,
+    LOST_DIALS_PER_TICK,
     NEIGHBOURHOOD_DELAYS_S,
     NEIGHBOURHOOD_INTERVAL_S,
+    NEIGHBOURHOOD_INTERVAL_S_MIN,
     PROBES_MAX,
     RECONNECT_S_MAX,
     RECONNECT_S_MIN,
@@ -56,6 +58,7 @@ class Maintenance:
         """By node ID: when to dial next, and the back-off then."""
         self._joined = False
         self._join_count = 0
+        self._somebody_is_back = False
         self._neighbours_s = float("-inf")
 
     def start(self) -> None:
@@ -71,6 +74,7 @@ class Maintenance:
         address = event.address if event.outbound else None
         if not state.may_dial(contact):
             contact = Contact(node_id, contact.public_key, (), contact.server_name)
+        self._somebody_is_back = self._somebody_is_back or state.book.is_lost(node_id)
         peer = state.book.proved(contact, state.groups(contact, address))
         state.answered_any_s = state.now
         if peer is None:
@@ -201,12 +205,14 @@ class Maintenance:
             state.tell(RecordDropped(record))
         if state.sessions:
             self._refresh_one()
-            if state.now - self._neighbours_s >= NEIGHBOURHOOD_INTERVAL_S:
+            interval_s = NEIGHBOURHOOD_INTERVAL_S_MIN if self._somebody_is_back else NEIGHBOURHOOD_INTERVAL_S
+            if state.now - self._neighbours_s >= interval_s:
+                self._somebody_is_back = False
                 self._find_neighbours(self._join_count)
         state.after(TICK_S, self._tick)
 
     def _reconnect(self) -> None:
-        """Dial table members that have no session; where nobody is left, others too, and ask for bootstrap."""
+        """Dial table members without a session, and some of the lost; where nobody is left, others, and bootstrap."""
         state = self._state
         wanted = [n for n in state.table if n not in state.sessions]
         if not state.sessions:
@@ -214,6 +220,7 @@ class Maintenance:
             hearsay = state.book.closest_ids(state.random_point(), ISOLATED_DIALS)
             wanted += [n for n in (*recent, *hearsay) if n not in wanted]
             state.emit(Bootstrap())
+        wanted += [p.contact.node_id for p in state.book.next_lost(LOST_DIALS_PER_TICK) if not p.in_table]
         due = [n for n in wanted if self._retry_s.get(n, (0.0, 0.0))[0] <= state.now]
         for node_id in due[:DIALS_PER_TICK_MAX]:
             state.emit(Dial(state.book[node_id].contact))

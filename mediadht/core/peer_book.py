@@ -1,10 +1,12 @@
 """All that a node knows about other nodes: contacts, round trips, failures, who answered and when.
 
 The book is wide (20,000 contacts) and bounded. A contact is *hearsay* until the node itself has answered; only those
-that answered and do not fail now are *live*, are named to others, and shape replica sets. Hearsay is forgotten first,
-then whoever answered longest ago; contacts of the routing table and those with a session are pinned.
-Round-trip times follow RFC 6298. Implements `docs/protocol.md`, section "Contacts". Leaves to others: the table's
-structure (`routing_table`), and what to ask whom (`lookup`).
+that answered and do not fail now are *live*, are named to others, and shape replica sets. A node that was reachable
+and does not answer any more is *lost*: no lookup starts from it, but it is tried now and then, so that the two sides
+of a partition find each other again. Hearsay is forgotten first, then the lost, then whoever answered longest ago;
+contacts of the routing table and those with a session are pinned. Round-trip times follow RFC 6298. Implements
+`docs/protocol.md`, section "Contacts". Leaves to others: the table's structure (`routing_table`), and what to ask whom
+(`lookup`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mediadht.core.constants import (
     CONTACT_CACHE_MAX,
     CONTACT_CACHE_PER_GROUP_MAX,
     CONTACT_FAILURES_MAX,
+    LOST_CONTACTS_MAX,
     SLOW_FACTOR,
     SLOW_S_MAX,
     SLOW_S_MIN,
@@ -79,6 +82,7 @@ class PeerBook:
         self._hearsay: OrderedDict[int, None] = OrderedDict()
         self._answered: OrderedDict[int, None] = OrderedDict()
         self._per_group: Counter[str] = Counter()
+        self._lost: OrderedDict[int, None] = OrderedDict()
         self.everybody = XorIndex()
         self.live = XorIndex()
 
@@ -174,15 +178,30 @@ class PeerBook:
         peer.failures += 1
         peer.suspect_until_s = now + SUSPECT_S
         if peer.failures >= CONTACT_FAILURES_MAX:
-            self.live.discard(node_id)
-            if not (peer.in_table or peer.connected or peer.reachable):
+            if peer.in_table or peer.connected or peer.reachable:
+                self._file(node_id, peer)
+            else:
                 self._forget(node_id)
+
+    def is_lost(self, node_id: int) -> bool:
+        """Whether this node was reachable once and does not answer now."""
+        return node_id in self._lost
+
+    def next_lost(self, count: int) -> list[Peer]:
+        """Lost nodes that may have come back, another `count` of them at each call."""
+        chosen = list(self._lost)[:count]
+        for node_id in chosen:
+            self._lost.move_to_end(node_id)
+        return [self._peers[node_id] for node_id in chosen]
 
     def pin_changed(self, node_id: int) -> None:
         """`connected` or `in_table` of a peer was changed by its owner."""
         peer = self._peers.get(node_id)
         if peer is not None:
-            self._file(node_id, peer)
+            if peer.failures >= CONTACT_FAILURES_MAX and not (peer.in_table or peer.connected or peer.reachable):
+                self._forget(node_id)
+            else:
+                self._file(node_id, peer)
 
     def pinned_or_recent(self, count: int) -> list[Peer]:
         """At most `count` peers worth remembering over a restart: who answered latest first."""
@@ -212,9 +231,10 @@ class PeerBook:
         return peer
 
     def _make_room(self) -> bool:
-        for queue in (self._hearsay, self._answered):
-            if queue:
-                self._forget(next(iter(queue)))
+        for queue in (self._hearsay, self._lost, self._answered):
+            victim = next((node_id for node_id in queue if not self._peers[node_id].in_table), None)
+            if victim is not None:
+                self._forget(victim)
                 return True
         return False
 
@@ -223,19 +243,37 @@ class PeerBook:
         self._count_groups(peer.groups, -1)
         self.everybody.discard(node_id)
         self.live.discard(node_id)
-        self._hearsay.pop(node_id, None)
-        self._answered.pop(node_id, None)
+        for queue in (self._hearsay, self._answered, self._lost):
+            queue.pop(node_id, None)
 
     def _file(self, node_id: int, peer: Peer) -> None:
-        """Put the peer into the queue it belongs to; pinned ones are in none."""
+        """Put the peer into the queue and the indices it belongs to; pinned ones are in no queue."""
+        is_failing = peer.failures >= CONTACT_FAILURES_MAX
+        was_lost = node_id in self._lost
         self._hearsay.pop(node_id, None)
         self._answered.pop(node_id, None)
-        if not (peer.in_table or peer.connected):
-            (self._answered if peer.reachable else self._hearsay)[node_id] = None
+        if is_failing and not peer.connected:
+            if not was_lost:
+                self._lost[node_id] = None
+            if len(self._lost) > LOST_CONTACTS_MAX:
+                self._drop_one_lost()
+        else:
+            self._lost.pop(node_id, None)
+            if not (peer.in_table or peer.connected):
+                (self._answered if peer.reachable else self._hearsay)[node_id] = None
+        if is_failing:
+            self.everybody.discard(node_id)
+        else:
+            self.everybody.add(node_id)
         if peer.is_live:
             self.live.add(node_id)
         else:
             self.live.discard(node_id)
+
+    def _drop_one_lost(self) -> None:
+        oldest = next((n for n in self._lost if not self._peers[n].in_table), None)
+        if oldest is not None:
+            self._forget(oldest)
 
     def _count_groups(self, groups: Groups, change: int) -> None:
         for name in _names(groups):
