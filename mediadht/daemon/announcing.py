@@ -7,7 +7,10 @@ and before the node hears of it, so that what was acknowledged is never lost.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import trio
 
 from mediadht.core.errors import CallerError
 from mediadht.core.events import AnnouncementProgress, AnnounceWish
@@ -32,6 +35,8 @@ class Announcer:
         self._rows: dict[Subject, StoredAnnouncement] = {}
         self._next_s: dict[Subject, float] = {}
         self._trouble: dict[Subject, str] = {}
+        self._writing: dict[Subject, trio.Event] = {}
+        """Subjects whose rows are on their way to the disk; the event tells when that is over."""
 
     async def restore(self, rows: list[StoredAnnouncement]) -> None:
         """Take back what was on disk at the start."""
@@ -48,16 +53,15 @@ class Announcer:
             )
         changed: dict[Subject, StoredAnnouncement] = {}
         fresh: list[StoredAnnouncement] = []
+        await self._nobody_writes([wish.subject for wish in wishes])
         for wish in wishes:
             row = changed.get(wish.subject) or self._rows.get(wish.subject)
             merged = _merged(row, wish)
             if merged != row:
                 changed[wish.subject] = merged
-                if row is None or row.withdrawn or (row.room_id, row.offers) != (merged.room_id, merged.offers):
+                if row is None or not _says_the_same(row, merged):
                     fresh.append(merged)
-        if changed:
-            await self._storage.write_announcements(list(changed.values()))
-            self._rows |= changed
+        await self._write(changed)
         for row in fresh:
             await self._driver.step(_wish(row))
         return [self._shown(self._rows[wish.subject]) for wish in wishes]
@@ -66,6 +70,7 @@ class Announcer:
         """See `DHT.withdraw`."""
         changed: dict[Subject, StoredAnnouncement] = {}
         ended: list[Subject] = []
+        await self._nobody_writes(subjects)
         for subject in subjects:
             row = self._rows.get(subject)
             if row is None or row.withdrawn or subject in changed:
@@ -85,12 +90,41 @@ class Announcer:
             )
             if not left:
                 ended.append(subject)
-        if changed:
-            await self._storage.write_announcements(list(changed.values()))
-            self._rows |= changed
-        for subject in ended:
-            await self._driver.step(_wish(changed[subject]))
+        await self._write(changed)
+        if self._server_name is not None:
+            for subject in ended:
+                await self._driver.step(_wish(changed[subject]))
         return ended
+
+    async def _nobody_writes(self, subjects: Sequence[Subject]) -> None:
+        """Wait until what is known of these subjects is what is on disk: a change must not be built on a past state."""
+        while busy := next((self._writing[subject] for subject in subjects if subject in self._writing), None):
+            await busy.wait()
+
+    async def _write(self, changed: dict[Subject, StoredAnnouncement]) -> None:
+        """Bring the rows to the disk, then into memory. Raises EnvironmentFault, with neither changed."""
+        if not changed:
+            return
+        with self._marked_as_written(list(changed)):
+            await self._storage.write_announcements(list(changed.values()))
+        for subject, row in changed.items():
+            held = self._rows.get(subject)
+            if held is not None and _says_the_same(held, row):
+                # A round may have ended in the meantime.
+                row.sequence, row.replicas, row.stored_at_s = held.sequence, held.replicas, held.stored_at_s
+                self._storage.note_progress(row)
+            self._rows[subject] = row
+
+    @contextmanager
+    def _marked_as_written(self, subjects: Sequence[Subject]) -> Iterator[None]:
+        over = trio.Event()
+        self._writing |= dict.fromkeys(subjects, over)
+        try:
+            yield
+        finally:
+            for subject in subjects:
+                del self._writing[subject]
+            over.set()
 
     def progress(self, notice: AnnouncementProgress) -> None:
         """The node ended a round of one of them."""
@@ -164,17 +198,22 @@ def _merged(row: StoredAnnouncement | None, wish: Announce) -> StoredAnnouncemen
     sources = (row.sources if row is not None and stands else frozenset()) | {wish.source}
     if len(sources) > _SOURCES_MAX:
         raise CallerError(f"an announcement has {_SOURCES_MAX} sources at most")
-    same = row is not None and stands and (row.room_id, row.offers) == (room_id, wish.offers)
-    return StoredAnnouncement(
+    merged = StoredAnnouncement(
         wish.subject,
         room_id,
         wish.offers,
         sources,
         withdrawn=False,
         sequence=row.sequence if row is not None else 0,
-        replicas=row.replicas if row is not None and same else 0,
-        stored_at_s=row.stored_at_s if row is not None and same else 0.0,
     )
+    if row is not None and _says_the_same(row, merged):
+        merged.replicas, merged.stored_at_s = row.replicas, row.stored_at_s
+    return merged
+
+
+def _says_the_same(one: StoredAnnouncement, other: StoredAnnouncement) -> bool:
+    """Whether the DHT is told the same by both: who wished it is nobody else's business."""
+    return (one.withdrawn, one.room_id, one.offers) == (other.withdrawn, other.room_id, other.offers)
 
 
 def _wish(row: StoredAnnouncement) -> AnnounceWish:

@@ -49,7 +49,7 @@ from mediadht.daemon.lookups import Lookups, RunningLookup
 from mediadht.daemon.metrics import DaemonCollector
 from mediadht.daemon.peering import Peering, bind
 from mediadht.daemon.readiness import Canary
-from mediadht.daemon.storage import Storage
+from mediadht.daemon.storage import Kept, Storage
 
 __all__ = ["Daemon", "open_daemon"]
 
@@ -67,7 +67,14 @@ class Daemon:
     """Implements `face.DHT`. Made by `open_daemon`."""
 
     def __init__(
-        self, config: DaemonConfig, keys: KeyPair, storage: Storage, nursery: trio.Nursery, listening: tuple[str, ...]
+        self,
+        config: DaemonConfig,
+        keys: KeyPair,
+        storage: Storage,
+        nursery: trio.Nursery,
+        *,
+        listening: tuple[str, ...],
+        tls: tuple[ssl.SSLContext, ssl.SSLContext | None],
     ) -> None:
         self._config = config
         self._storage = storage
@@ -95,8 +102,8 @@ class Daemon:
             Credentials(keys, self._hello, config.network),
             bootstrap=config.bootstrap,
             private_allowed=config.private_allowed,
-            tls_client=_tls_client(config),
-            tls_server=_tls_server(config),
+            tls_client=tls[0],
+            tls_server=tls[1],
             connections_max=config.sessions_max,
         )
         self.driver = Driver(
@@ -199,16 +206,16 @@ class Daemon:
 
     # --- Running -------------------------------------------------------------------------------------------------
 
-    async def start(self, nursery: trio.Nursery, listeners: list[trio.SocketListener]) -> None:
-        """Load the state, listen, begin."""
+    async def start(self, nursery: trio.Nursery, listeners: list[trio.SocketListener], kept: Kept) -> None:
+        """Take back what was on disk, listen, begin."""
         await self.driver.set_clock()
-        self.driver.node.restore(self._storage.contacts(), self._storage.records(time.time()))
+        self.driver.node.restore(kept.contacts, kept.records)
         if listeners:
             nursery.start_soon(self._peering.serve, listeners)
         nursery.start_soon(self.driver.timer_task)
         nursery.start_soon(self._housekeeping)
         await self.driver.step(Start())
-        await self._announcer.restore(self._storage.announcements())
+        await self._announcer.restore(kept.announcements)
 
     async def stop(self) -> None:
         """Hand over, say goodbye, write."""
@@ -312,13 +319,15 @@ async def open_daemon(config: DaemonConfig) -> AsyncIterator[Daemon]:
     Raises EnvironmentFault where the machine refuses (port, file, database) and ConfigurationError where the
     configuration cannot work, before anything is started.
     """
+    tls = _tls_client(config), _tls_server(config)
     keys = load_or_create_key(config.data_dir)
     with Storage.open(config.data_dir) as storage:
+        kept = storage.load(time.time())
         listeners = await bind(config.peer_listen)
         try:
             async with trio.open_nursery() as nursery:
-                daemon = Daemon(config, keys, storage, nursery, _addresses(listeners))
-                await daemon.start(nursery, listeners)
+                daemon = Daemon(config, keys, storage, nursery, listening=_addresses(listeners), tls=tls)
+                await daemon.start(nursery, listeners, kept)
                 try:
                     yield daemon
                 finally:

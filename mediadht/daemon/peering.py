@@ -237,10 +237,10 @@ class Peering:
                     opened = True
                     await self._attend(connection, messages)
                 nursery.cancel_scope.cancel()
-        except* Exception as faults:
-            level = logging.DEBUG if not opened else logging.WARNING
-            logger.log(level, "a connection ended with an error", exc_info=faults)
-            if not opened:
+        except* Exception as faults:  # noqa: BLE001  (the boundary of one connection)
+            if opened:
+                self._log_rarely("error", "a connection ended with an error", cause=faults)
+            else:
                 failed = RemoteError(Code.UNREACHABLE, str(faults.exceptions[0]))
         finally:
             self._open -= 1
@@ -280,12 +280,12 @@ class Peering:
         assert self.driver is not None
         return self.driver
 
-    def _log_rarely(self, about: str, text: str, *values: object) -> None:
+    def _log_rarely(self, about: str, text: str, *values: object, cause: BaseException | None = None) -> None:
         """Warn, at most once in `_LOG_EVERY_S` about the same thing."""
         now = time.monotonic()
         if now - self._logged.get(about, float("-inf")) >= _LOG_EVERY_S:
             self._logged[about] = now
-            logger.warning(text, *values)
+            logger.warning(text, *values, exc_info=cause)
 
 
 async def _await_hangup(connection: Connection) -> None:

@@ -12,11 +12,11 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import trio
 
@@ -26,7 +26,7 @@ from mediadht.core.errors import CallerError, EnvironmentFault, RemoteError
 from mediadht.core.identifiers import Kind, Subject, is_server_name
 from mediadht.core.records import Offer, Record, parse_record
 
-__all__ = ["Storage", "StoredAnnouncement"]
+__all__ = ["Kept", "Storage", "StoredAnnouncement"]
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -59,6 +59,18 @@ class StoredAnnouncement:
     replicas: int = 0
     stored_at_s: float = 0.0
     """Unix time of the latest round that a replica acknowledged; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the last run left behind."""
+
+    announcements: list[StoredAnnouncement]
+    """All rows, withdrawn ones included."""
+    records: list[Record]
+    """Those that have not expired."""
+    contacts: list[Contact]
+    """The most promising first."""
 
 
 _Work: TypeAlias = Callable[[sqlite3.Connection], None]
@@ -122,27 +134,24 @@ class Storage:
 
     # --- Reading, at the start -----------------------------------------------------------------------------------
 
-    def announcements(self) -> list[StoredAnnouncement]:
-        """All rows, withdrawn ones included."""
+    def load(self, now_s: float) -> Kept:
+        """Everything that still counts at Unix time `now_s`.
+
+        Records and contacts that are none are passed over, for others have them too. Raises EnvironmentFault if the
+        database cannot be read, or an announcement cannot be what was written.
+        """
+        try:
+            return Kept(self._announcements(), list(self._records(now_s)), self._contacts())
+        except (sqlite3.DatabaseError, ValueError, TypeError) as fault:
+            raise _open_fault(self._path, fault) from fault
+
+    def _announcements(self) -> list[StoredAnnouncement]:
         rows = self._connection.execute(
             "SELECT kind, id, room_id, offers, sources, withdrawn, sequence, replicas, stored_at FROM announcements"
         )
-        return [
-            StoredAnnouncement(
-                Subject(Kind(kind), identifier),
-                room_id,
-                frozenset(Offer(offer) for offer in json.loads(offers)),
-                frozenset(json.loads(sources)),
-                bool(withdrawn),
-                sequence,
-                replicas,
-                stored_at,
-            )
-            for kind, identifier, room_id, offers, sources, withdrawn, sequence, replicas, stored_at in rows
-        ]
+        return [_announcement_of(row) for row in rows]
 
-    def records(self, now_s: float) -> Iterable[Record]:
-        """Records that have not expired at Unix time `now_s`; rows that are not records are passed over."""
+    def _records(self, now_s: float) -> Iterable[Record]:
         rows = self._connection.execute("SELECT body, signature FROM records WHERE expires > ?", (int(now_s),))
         for body, signature in rows:
             try:
@@ -150,8 +159,7 @@ class Storage:
             except RemoteError:
                 continue
 
-    def contacts(self) -> list[Contact]:
-        """Saved contacts, the most promising first."""
+    def _contacts(self) -> list[Contact]:
         found: list[Contact] = []
         rows = self._connection.execute("SELECT public_key, endpoints, server_name FROM contacts ORDER BY position")
         for public_key, endpoints, server_name in rows:
@@ -168,14 +176,16 @@ class Storage:
     async def write_announcements(self, rows: list[StoredAnnouncement]) -> None:
         """Write these rows; returns once they are on disk. Raises EnvironmentFault if the disk refuses."""
         values = [_announcement_values(row) for row in rows]
+        for row in rows:
+            self._lazy_progress.pop(row.subject, None)
         await self._durably(lambda connection: _upsert_announcements(connection, values))
 
     def note_progress(self, row: StoredAnnouncement) -> None:
-        """Write this row soon."""
+        """Write how far this announcement has got soon; nothing else of the row, and only while it is what it says."""
         self._lazy_progress[row.subject] = row
 
     def forget_announcement(self, subject: Subject) -> None:
-        """Delete this row soon."""
+        """Delete the row of this withdrawn announcement soon."""
         self._lazy_progress[subject] = None
 
     def keep_record(self, record: Record) -> None:
@@ -215,23 +225,29 @@ class Storage:
         return True
 
     async def _durably(self, work: _Work) -> None:
-        """Run `work` in a transaction that is on disk when this returns; calls that wait together share one."""
+        """Run `work` in a transaction that is on disk when this returns; calls that wait together share one.
+
+        Not cancelled half-way: whoever calls must learn what the disk now holds.
+        """
         batch = self._batch
         batch.works.append(work)
-        async with self._turn:
-            if not batch.done:
-                self._batch = _Batch()
-                with trio.CancelScope(shield=True):
-                    try:
-                        await trio.to_thread.run_sync(self._transaction, batch.works, limiter=self._one)
-                    except (sqlite3.Error, OSError) as problem:
-                        batch.fault = (
-                            f"the database {self._path} cannot be written: {problem}. "
-                            "Free some space, or make the disk writable; nothing that was acknowledged is lost"
-                        )
-                batch.done = True
+        with trio.CancelScope(shield=True):
+            async with self._turn:
+                if not batch.done:
+                    self._batch = _Batch()
+                    await self._run_batch(batch)
         if batch.fault is not None:
             raise EnvironmentFault(batch.fault)
+
+    async def _run_batch(self, batch: _Batch) -> None:
+        try:
+            await trio.to_thread.run_sync(self._transaction, batch.works, limiter=self._one)
+        except (sqlite3.Error, OSError) as problem:
+            batch.fault = (
+                f"the database {self._path} cannot be written: {problem}. "
+                "Free some space, or make the disk writable; nothing that was acknowledged is lost"
+            )
+        batch.done = True
 
     def _transaction(self, works: list[_Work]) -> None:
         connection = self._connection
@@ -244,6 +260,20 @@ class Storage:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _announcement_of(row: Sequence[Any]) -> StoredAnnouncement:
+    kind, identifier, room_id, offers, sources, withdrawn, sequence, replicas, stored_at = row
+    return StoredAnnouncement(
+        Subject(Kind(kind), identifier),
+        room_id,
+        frozenset(Offer(offer) for offer in json.loads(offers)),
+        frozenset(json.loads(sources)),
+        bool(withdrawn),
+        sequence,
+        replicas,
+        stored_at,
+    )
 
 
 def _announcement_values(row: StoredAnnouncement) -> tuple[object, ...]:
@@ -260,7 +290,18 @@ def _announcement_values(row: StoredAnnouncement) -> tuple[object, ...]:
     )
 
 
+def _progress_values(row: StoredAnnouncement) -> tuple[object, ...]:
+    kind, identifier, room_id, offers, _, withdrawn, sequence, replicas, stored_at_s = _announcement_values(row)
+    return sequence, replicas, stored_at_s, kind, identifier, withdrawn, room_id, offers
+
+
 _UPSERT_ANNOUNCEMENT = "INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# Lazy writes come late: a row that has been written anew since, durably, is left as it is.
+_NOTE_PROGRESS = (
+    "UPDATE announcements SET sequence = max(sequence, ?), replicas = ?, stored_at = ? "
+    "WHERE kind = ? AND id = ? AND withdrawn = ? AND room_id IS ? AND offers = ?"
+)
+_FORGET_ANNOUNCEMENT = "DELETE FROM announcements WHERE kind = ? AND id = ? AND withdrawn = 1"
 
 
 def _upsert_announcements(connection: sqlite3.Connection, values: list[tuple[object, ...]]) -> None:
@@ -284,9 +325,9 @@ def _lazy_statements(
             "DELETE FROM records WHERE key = ? AND signer = ?",
             [(blob(key), blob(signer)) for (key, signer), record in records.items() if record is None],
         ),
-        (_UPSERT_ANNOUNCEMENT, [_announcement_values(row) for row in progress.values() if row is not None]),
+        (_NOTE_PROGRESS, [_progress_values(row) for row in progress.values() if row is not None]),
         (
-            "DELETE FROM announcements WHERE kind = ? AND id = ?",
+            _FORGET_ANNOUNCEMENT,
             [(str(subject.kind), subject.id) for subject, row in progress.items() if row is None],
         ),
     ]
