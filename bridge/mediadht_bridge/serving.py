@@ -1,29 +1,33 @@
 """Binding an address and serving an ASGI application on it, for every HTTP face of the bridge.
 
 What always holds: the address is bound before `task_status.started`, a refusal is an `EnvironmentFault` that says what
-to do, and cancelling `serve` lets requests under way finish for at most `DRAIN_S` before it cuts them off. Hypercorn
-adds no headers of its own, so an application decides every header that leaves.
+to do, and cancelling `serve`, at any moment, lets requests under way finish for at most `DRAIN_S` before it cuts them
+off, whether or not their callers take what is sent. Hypercorn adds no headers of its own, so an application decides
+every header that leaves.
 Leaves to others: routing, limits on bodies and on requests at once (the applications know theirs).
 """
 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import socket
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio import serve as hypercorn_serve
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 
 from mediadht.core.errors import EnvironmentFault
 from mediadht.daemon.config import parse_listen
 
-__all__ = ["DRAIN_S", "bind", "check_listen", "is_loopback", "serve"]
+__all__ = ["DRAIN_S", "bind", "check_listen", "is_loopback", "is_loopback_host", "serve"]
 
 DRAIN_S: Final = 5.0
 """Seconds that requests under way get to finish at shutdown."""
@@ -41,6 +45,8 @@ _BACKLOG: Final = 256
 _UNIX: Final = "unix:"
 _UNIX_MODE: Final = 0o660
 
+_log = logging.getLogger(__name__)
+
 
 def check_listen(text: str) -> str:
     """`text`, if it is `host:port`, `[v6]:port` or `unix:/path`. Raises ValueError with what to write instead."""
@@ -55,8 +61,17 @@ def is_loopback(listen: str) -> bool:
     """Whether only this machine can reach `listen`: a Unix socket, `localhost`, 127.0.0.0/8 or ::1."""
     if listen.startswith(_UNIX):
         return True
-    host, _ = parse_listen(listen)
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    return is_loopback_host(parse_listen(listen)[0])
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether `host`, a name or an IP literal without brackets, can only be this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def bind(listen: str, *, what: str) -> list[socket.socket]:
@@ -86,49 +101,84 @@ async def serve(
     Raises EnvironmentFault, before that, if the address cannot be bound.
     """
     sockets = await bind(listen, what=what)
-    addresses = tuple(_address(sock) for sock in sockets)
-    config = _hypercorn_config(sockets)
-    stopping = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_serve_shielded, app, config, stopping)
-        task_status.started(addresses)
-        try:
-            await trio.sleep_forever()
-        finally:
-            stopping.set()
-            if listen.startswith(_UNIX):
-                _remove(Path(listen.removeprefix(_UNIX)))
-
-
-async def _serve_shielded(
-    app: Any, config: Config, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Hypercorn, out of reach of the caller's cancellation: `stopping` ends it, within the drain time.
-
-    Start-up itself stays cancellable: until `started`, the caller's scope applies to whoever waits for it.
-    """
-    with trio.CancelScope(shield=True):
+    connections = _Connections(app)
+    try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_serve_hypercorn, app, config, stopping)
-            task_status.started()
+            # Shielded: a task that is cancelled before it has started would stay with whoever starts it, for ever.
+            with trio.CancelScope(shield=True):
+                handlers = await nursery.start(connections.hold)
+            try:
+                listeners = [_listen(sock) for sock in sockets]
+                task_status.started(tuple(_address(sock) for sock in sockets))
+                await trio.serve_listeners(connections.answer, listeners, handler_nursery=handlers)
+            finally:
+                connections.stopping.set()
+    finally:
+        for sock in sockets:
+            sock.close()
+        if listen.startswith(_UNIX):
+            _remove(Path(listen.removeprefix(_UNIX)))
 
 
-async def _serve_hypercorn(
-    app: Any, config: Config, stopping: trio.Event, *, task_status: trio.TaskStatus[list[str]]
-) -> None:
-    await hypercorn_serve(app, config, shutdown_trigger=stopping.wait, task_status=task_status, mode="asgi")
+class _Connections:
+    """Every open connection of one server, out of reach of the caller's cancellation: `stopping` ends them in order.
+
+    Hypercorn's own server is not used but only its connections: it knows no way to end one that is stuck in sending
+    to a caller that does not read (it sends inside a shield).
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = ASGIWrapper(app)
+        self._config = _hypercorn_config()
+        self._context = WorkerContext(None)
+        self._streams: set[trio.SocketStream] = set()
+        self._all_ended = trio.Event()
+        self.stopping = trio.Event()
+
+    async def hold(self, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        """Own the connections' tasks; return once `stopping` is set and all have ended, by themselves or by force."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as handlers:
+                task_status.started(handlers)
+                await self.stopping.wait()
+                await self._context.terminated.set()
+                if self._streams:
+                    with trio.move_on_after(DRAIN_S):
+                        await self._all_ended.wait()
+                handlers.cancel_scope.cancel()
+                for stream in list(self._streams):  # the cancelled ones, and those stuck in sending
+                    _close_at_once(stream)
+
+    async def answer(self, stream: trio.SocketStream) -> None:
+        """One connection, to its end. A mistake of ours ends this one alone."""
+        self._streams.add(stream)
+        try:
+            await TCPServer(self._app, self._config, self._context, ConnectionState({}), cast("Any", stream))
+        except Exception:  # noqa: BLE001 - the boundary of one connection
+            _log.exception("a connection ended with an error")
+        finally:
+            self._streams.discard(stream)
+            _close_at_once(stream)
+            if self.stopping.is_set() and not self._streams:
+                self._all_ended.set()
 
 
-def _hypercorn_config(sockets: Sequence[socket.socket]) -> Config:
-    """Hands the bound sockets over (they are detached: Hypercorn owns and closes them from here on)."""
+def _close_at_once(stream: trio.SocketStream) -> None:
+    """Close it, without a checkpoint; whoever is sending through it is told."""
+    stream.socket.close()
+
+
+def _listen(sock: socket.socket) -> trio.SocketListener:
+    sock.listen(_BACKLOG)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _hypercorn_config() -> Config:
     logger = logging.getLogger("mediadht_bridge.serving.hypercorn")
     logger.setLevel(logging.WARNING)
     config = Config()
-    config.bind = [f"fd://{sock.detach()}" for sock in sockets]
-    config.backlog = _BACKLOG
     config.errorlog = logger
     config.accesslog = None
-    config.graceful_timeout = DRAIN_S
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.h11_max_incomplete_size = HEADER_BYTES_MAX
     config.include_date_header = False

@@ -6,7 +6,6 @@ to change are in `limits`. Leaves to others: binding the addresses (`serving`), 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import stat
@@ -16,29 +15,17 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from mediadht.core.errors import ConfigurationError
-from mediadht.daemon.config import parse_listen
 from mediadht_bridge.api.limits import DEADLINE_S_MAX
-from mediadht_bridge.serving import check_listen
+from mediadht_bridge.serving import check_listen, is_loopback
 
-__all__ = ["API_PORT_DEFAULT", "ApiConfig", "is_loopback_host"]
+__all__ = ["API_PORT_DEFAULT", "ApiConfig"]
 
 API_PORT_DEFAULT = 8470
-_UNIX = "unix:"
 _TOKEN_CHARACTERS_MIN = 16
 _TOKEN_CHARACTERS_MAX = 1_024
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 """The grammar of bearer tokens (RFC 6750, section 2.1)."""
 _MAKE_TOKEN = "make one with: openssl rand -hex 32"  # noqa: S105 - advice, not a token
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether `host`, a name or an IP literal without brackets, can only be this machine."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ApiConfig(BaseModel):
@@ -104,9 +91,7 @@ class ApiConfig(BaseModel):
     @property
     def exposed(self) -> tuple[str, ...]:
         """Those of `listen` that are neither loopback nor a Unix socket."""
-        return tuple(
-            text for text in self.listen if not text.startswith(_UNIX) and not is_loopback_host(parse_listen(text)[0])
-        )
+        return tuple(text for text in self.listen if not is_loopback(text))
 
     def read_token(self) -> SecretStr | None:
         """The token that callers must send; None if none is needed.

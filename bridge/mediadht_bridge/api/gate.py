@@ -14,8 +14,8 @@ import hmac
 from pydantic import SecretStr
 from starlette.types import Scope
 
-from mediadht_bridge.api.config import is_loopback_host
 from mediadht_bridge.api.faults import Fault
+from mediadht_bridge.serving import is_loopback_host
 
 __all__ = ["LIVE_PATH", "Gate"]
 

@@ -38,11 +38,9 @@ async def serve_api(
         async with trio.open_nursery() as nursery:
             addresses: list[str] = []
             try:
-                # Starting is quick, and a server cancelled half-way through it would not know that it has to stop.
-                with trio.CancelScope(shield=True):
-                    for listen in config.listen:
-                        serve = partial(serving.serve, app, listen, what="The HTTP API")
-                        addresses += await nursery.start(serve)
+                for listen in config.listen:
+                    serve = partial(serving.serve, app, listen, what="The HTTP API")
+                    addresses += await nursery.start(serve)
             except EnvironmentFault as fault:
                 refused = fault
                 nursery.cancel_scope.cancel()

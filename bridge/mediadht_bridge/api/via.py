@@ -1,14 +1,10 @@
 """Through which servers a room can be joined: the ranked `via` list.
 
-Always holds: each server once; verified before unproven, then the most recently heard from, then in an order that
-differs from room to room (so that no server is everybody's first choice) but not from call to call.
+Always holds: each server once, in the order of `ranking`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mediadht.core.identifiers import Subject
@@ -16,8 +12,9 @@ from mediadht.daemon.face import DHT, Provider
 from mediadht_bridge.api.limits import VIA_DEFAULT
 from mediadht_bridge.api.lookups import collect
 from mediadht_bridge.api.models import SummaryAnswer
+from mediadht_bridge.ranking import rank
 
-__all__ = ["Via", "find_via", "rank"]
+__all__ = ["Via", "find_via"]
 
 _SPARE_MIN = 6
 """Providers asked for beyond the limit, so that there is something to rank; with the default limit of 10 that is one
@@ -50,17 +47,3 @@ async def find_via(
     own = None if include_self else dht.server_name
     ranked = rank(subject, (provider for provider in providers if provider.server_name != own))
     return Via(tuple(ranked[:limit]), summary)
-
-
-def rank(subject: Subject, providers: Iterable[Provider]) -> list[Provider]:
-    """`providers`, best first, one for each server name."""
-
-    def order(provider: Provider) -> tuple[bool, float, bytes, str]:
-        alive_s_ago = math.inf if provider.alive_s_ago is None else provider.alive_s_ago
-        tie = hashlib.sha256(f"{subject.id} {provider.server_name}".encode()).digest()
-        return (not provider.verified, alive_s_ago, tie, provider.node_id)
-
-    best: dict[str, Provider] = {}
-    for provider in sorted(providers, key=order):
-        best.setdefault(provider.server_name, provider)
-    return list(best.values())

@@ -71,8 +71,6 @@ class Front:
         """The ASGI entry point."""
         if scope["type"] == "http":
             await self._http(ClientRequest(scope, receive, send))
-        elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
         else:  # Matrix has no WebSocket endpoints
             await receive()
             await send({"type": "websocket.close", "code": 1000})
@@ -267,11 +265,3 @@ def _is_success(status: int) -> bool:
 
 def _is_final(status: int) -> bool:
     return status < 400 or status in _FINAL_STATUSES
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -35,6 +35,9 @@ SETTLE_S: Final = 0.1
 """How long after the first good provider others may still come in. Replicas that answer at all are faster than this;
 what takes longer is a lookup that waits for dead nodes."""
 
+SETTLE_UNPROVEN_S: Final = 0.5
+"""The same after the first provider of any kind: one that may be dead or lie, so a better one is worth this much."""
+
 ALIVE_S_MAX: Final = 900.0
 """A provider whose node was heard within this time counts as alive: the longest a session stays idle in a table."""
 

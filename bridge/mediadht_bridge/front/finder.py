@@ -17,6 +17,7 @@ from mediadht_bridge.front.config import (
     LOOKUPS_AT_ONCE_MAX,
     PROVIDERS_MAX,
     SETTLE_S,
+    SETTLE_UNPROVEN_S,
     FrontConfig,
 )
 from mediadht_bridge.front.metrics import FrontMetrics
@@ -50,7 +51,8 @@ class ServerFinder:
     async def find(self, join: Join) -> Found:
         """Servers in the room, never raising. Ends early once enough good ones are known.
 
-        After the first good one (verified, heard of lately) others have SETTLE_S to come in.
+        After the first good one (verified, heard of lately) others have SETTLE_S to come in, after the first of any
+        kind SETTLE_UNPROVEN_S.
         """
         if self._under_way >= LOOKUPS_AT_ONCE_MAX:
             return Found([], "busy")
@@ -76,9 +78,9 @@ class ServerFinder:
                     if provider.server_name == self._dht.server_name:
                         continue
                     providers.append(provider)
-                    if is_good(provider):
-                        good += 1
-                        scope.deadline = min(scope.deadline, trio.current_time() + SETTLE_S)
+                    good += is_good(provider)
+                    settle_s = SETTLE_S if is_good(provider) else SETTLE_UNPROVEN_S
+                    scope.deadline = min(scope.deadline, trio.current_time() + settle_s)
                     if good >= self._config.via_max or len(providers) >= PROVIDERS_MAX:
                         scope.cancel()
         return "deadline" if scope.cancelled_caught else "nothing"

@@ -17,8 +17,8 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 from mediadht.core.errors import CallerError
 from mediadht.core.identifiers import Kind, Subject, is_server_name, room
 from mediadht.daemon.face import Provider
-from mediadht_bridge.api.via import rank as rank_providers
 from mediadht_bridge.front.config import ALIVE_S_MAX
+from mediadht_bridge.ranking import rank as rank_providers
 
 __all__ = ["Join", "add_servers", "body_for_join", "is_good", "parse_join", "rank"]
 

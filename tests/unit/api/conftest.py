@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 import trio
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from fake_dht import FakeDHT
 
 from mediadht_bridge.api import ApiConfig, create_app, serve_api

@@ -9,7 +9,7 @@ from fake_dht import FakeDHT, provider
 
 from mediadht.core.identifiers import Kind, room
 from mediadht.core.records import Offer
-from mediadht_bridge.api.via import rank
+from mediadht_bridge.ranking import rank
 
 ROOM_ID = "!opaque:one.example"
 SUBJECT = room(ROOM_ID)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import stat
+from functools import partial
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from fake_dht import FakeDHT, provider
 
 from mediadht.core.errors import ConfigurationError, EnvironmentFault
 from mediadht.core.identifiers import media
+from mediadht_bridge import serving as bound
 from mediadht_bridge.api import ApiConfig, serve_api
 
 MEDIA_ID = "sha256." + "0f" * 32
@@ -256,3 +258,55 @@ async def test_it_can_be_cancelled_while_it_starts(dht, steps):
             await serve_api(dht, LOOPBACK)
     assert scope.cancelled_caught
     assert list(dht.registry.collect()) == []
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_server_can_be_cancelled_while_it_is_being_started(steps):
+    async def cancel(scope: trio.CancelScope) -> None:
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    async def app(scope, receive, send) -> None:
+        raise AssertionError("nobody asked")
+
+    with trio.fail_after(2), trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel, scope)
+            await nursery.start(partial(bound.serve, app, "127.0.0.1:0", what="it"))
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_a_caller_that_does_not_read_is_cut_off_at_the_end(dht, served, tmp_path, mock_clock):
+    """Over a Unix socket nothing else would ever end it."""
+    path = tmp_path / "api.sock"
+    dht.found[media(MEDIA_ID)] = [provider(f"{'x' * 200}.{number}.example") for number in range(500)]
+    mock_clock.rate = 50.0  # the drain time passes in a tenth of a second
+    async with served(dht, ApiConfig(listen=(f"unix:{path}",))):
+        stream = await trio.open_unix_socket(str(path))
+        head = f"GET {PATH}?limit=500 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for _ in range(8):
+            await stream.send_all(head.encode())
+        await trio.sleep(10)
+    await stream.aclose()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("listen", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("unix:/run/x", True),
+        ("127.evil.example:1", False),
+        (":1", False),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("192.0.2.1:1", False),
+    ],
+)
+def test_loopback_is_an_address_and_not_a_beginning(listen, loopback):
+    assert bound.is_loopback(listen) is loopback

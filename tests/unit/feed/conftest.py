@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from listing_homeserver import CountingDHT, FakeHomeserver
+from trio.testing import MockClock
 
 from mediadht_bridge.matrix import FeedConfig, run_room_feed
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import trio
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from fake_dht import FakeDHT
 
 from mediadht_bridge.front import FrontConfig, serve_front
