@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import trio
-from network_support import Network, Process
+from network_support import Network, Process, StartProcess
 
 from mediadht.daemon.config import DaemonConfig
-
-StartProcess = Callable[..., Process]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
 
@@ -258,3 +258,6 @@ class Process:
         with contextlib.suppress(BrokenPipeError):
             self._input.close()
         self._output.close()
+
+
+StartProcess: TypeAlias = Callable[..., Process]

@@ -7,8 +7,7 @@ from itertools import combinations
 
 import pytest
 import trio
-from conftest import StartProcess
-from network_support import Network, announced, config_of, free_port, providers_of, subject, until, wish
+from network_support import Network, StartProcess, announced, config_of, free_port, providers_of, subject, until, wish
 
 from mediadht.daemon.daemon import Daemon
 
