@@ -75,6 +75,8 @@ class Maintenance:
         if not state.may_dial(contact):
             contact = Contact(node_id, contact.public_key, (), contact.server_name)
         self._somebody_is_back = self._somebody_is_back or state.book.is_lost(node_id)
+        known = state.book.get(node_id)
+        was_live = known is not None and known.is_live
         peer = state.book.proved(contact, state.groups(contact, address))
         state.answered_any_s = state.now
         if peer is None:
@@ -92,7 +94,7 @@ class Maintenance:
         self._retry_s.pop(node_id, None)
         state.book.answered(node_id, state.now)
         if event.outbound or peer.reachable:
-            self._reached(node_id, peer)
+            self._reached(node_id, peer, was_live=was_live and peer.reachable)
         elif contact.endpoints and (peer.in_table or state.table.wants(node_id, peer.groups)):
             self._want_probe(contact)
         self._limit_sessions(node_id)
@@ -135,11 +137,10 @@ class Maintenance:
         for pending in self._state.requests.close_all(node_id):
             pending.asker.on_lost(pending, code)
 
-    def _reached(self, node_id: int, peer: Peer) -> None:
+    def _reached(self, node_id: int, peer: Peer, *, was_live: bool) -> None:
         state = self._state
         if not peer.contact.endpoints:
             return
-        was_live = peer.is_live and peer.reachable
         state.book.reached(node_id, state.now)
         admission = state.table.answered(node_id, peer.groups)
         if admission is Admission.ADMITTED:
@@ -170,8 +171,9 @@ class Maintenance:
         peer = state.book.get(event.node_id)
         if peer is not None and event.reached:
             groups = state.groups(peer.contact, event.address)
+            was_live = peer.is_live
             if state.book.proved(peer.contact, groups) is not None:
-                self._reached(event.node_id, peer)
+                self._reached(event.node_id, peer, was_live=was_live)
         elif peer is not None and peer.in_table and not peer.reachable:
             state.drop_from_table(event.node_id)
         self._start_probes()
