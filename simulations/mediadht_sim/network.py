@@ -22,6 +22,7 @@ from mediadht.core.events import (
     Effect,
     Event,
     Hangup,
+    Leave,
     LookupEnded,
     Notice,
     Probe,
@@ -47,11 +48,12 @@ from mediadht.core.session import Hello
 from mediadht.core.state import NodeSettings
 from mediadht_sim.engine import Engine
 
-__all__ = ["LookupResult", "SimulatedNetwork", "SimulatedNode"]
+__all__ = ["EPOCH_S", "LookupResult", "SimulatedNetwork", "SimulatedNode"]
 
 _DIAL_ROUND_TRIPS = 4
 _DIAL_TIMEOUT_S = 10.0
-_EPOCH_S = 1_700_000_000.0
+EPOCH_S = 1_700_000_000.0
+"""Unix time at virtual time 0."""
 
 
 @dataclass(slots=True)
@@ -133,6 +135,18 @@ class SimulatedNetwork:
         simulated.is_up = False
         self._break_sessions(simulated)
 
+    def shut_down(self, index: int, deadline_s: float = 5.0) -> None:
+        """Stop a node in order: it hands over what it keeps, and tells its peers that it leaves."""
+        simulated = self.nodes[index]
+        self.handle(index, Leave(deadline_s))
+
+        def leave() -> None:
+            for node_id in sorted(simulated.sessions):
+                self._close(simulated, node_id, Code.LEAVING)
+            simulated.is_up = False
+
+        self.engine.after(deadline_s, leave)
+
     def freeze(self, index: int) -> None:
         """A node neither answers nor closes anything any more."""
         self.nodes[index].is_frozen = True
@@ -192,7 +206,7 @@ class SimulatedNetwork:
     def _start(self, simulated: SimulatedNode) -> None:
         simulated.instance = self._keys.randbytes(8)
         simulated.started_s = self.engine.now
-        self.handle(simulated.index, ClockSet(_EPOCH_S))
+        self.handle(simulated.index, ClockSet(EPOCH_S))
         self.handle(simulated.index, Start())
 
     def _obey(self, simulated: SimulatedNode, effects: list[Effect]) -> None:
@@ -299,7 +313,7 @@ class SimulatedNetwork:
 
     def _hello(self, simulated: SimulatedNode) -> Hello:
         now = self.engine.now
-        return Hello(simulated.contact, simulated.instance, int(now - simulated.started_s), int(_EPOCH_S + now), "sim")
+        return Hello(simulated.contact, simulated.instance, int(now - simulated.started_s), int(EPOCH_S + now), "sim")
 
     def _probe(self, dialer: SimulatedNode, contact: Contact) -> None:
         self._connect(dialer, contact, lambda reached: self.handle(dialer.index, ProbeEnded(contact.node_id, reached)))

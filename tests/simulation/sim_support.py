@@ -23,7 +23,9 @@ def latency_s(a: int, b: int) -> float:
     return 0.005 + (min(a, b) * 31 + max(a, b) * 17) % 45 / 1_000
 
 
-def network(count: int, *, seed: int = 1, loss: float = 0.0, settle_s: float = 30.0, **more: object) -> SimulatedNetwork:
+def network(
+    count: int, *, seed: int = 1, loss: float = 0.0, settle_s: float = 30.0, **more: object
+) -> SimulatedNetwork:
     """A network of `count` nodes that joined one after the other through node 0, and then had time to settle."""
     made = SimulatedNetwork(Engine(seed), latency_s=latency_s, loss=loss, **more)  # type: ignore[arg-type]
     add(made, count, settle_s=settle_s)

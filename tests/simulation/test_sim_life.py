@@ -126,8 +126,9 @@ def test_the_same_wish_twice_is_one_announcement() -> None:
 
 
 def test_a_canary_ends_by_itself() -> None:
-    from mediadht.core.events import AnnounceWish
     from sim_support import PAYLOAD
+
+    from mediadht.core.events import AnnounceWish
 
     net = network(5)
     net.handle(1, AnnounceWish(subject("canary"), PAYLOAD, lifetime_s=120))
