@@ -180,7 +180,7 @@ def _spread(status: list[dict[str, Any]]) -> dict[str, float]:
 async def kills(settings: Settings, system: str, nodes: int, workers: int, how: str, share: float) -> dict[str, Any]:
     """Announce, kill that share of the processes at once, and look up right after, from the nodes that are left.
 
-    Ours one after the other; kademlia's, which wait for fixed timeouts of seconds and use no CPU meanwhile, 16 at a time.
+    Ours one after the other; kademlia's, which wait for fixed timeouts of seconds, 16 at a time.
     """
     plan = Plan(settings.seed, nodes, workers)
     about = f"{system}, {nodes} nodes, {how} {share:.0%}"

@@ -110,7 +110,7 @@ def _providers(networks: list[dict[str, Any]]) -> Table:
 
 def _kills(kills: list[dict[str, Any]]) -> Table:
     table = _table(
-        "Lookups right after a part of the daemons was killed at once (ms); mediadht one after the other, kademlia 16 at a time",
+        "Lookups right after a part of the daemons was killed at once (ms); mediadht 1, kademlia 16 at a time",
         *("system", "N", "way", "killed", "found: both live", "found: provider dead", "found: no replica"),
         *("first p50", "first p99", "p50", "p99", "each node's first: p50", "p99", "again, 16 at a time: p50", "p99"),
     )
