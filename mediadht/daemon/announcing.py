@@ -98,7 +98,7 @@ class Announcer:
 
     async def _nobody_writes(self, subjects: Sequence[Subject]) -> None:
         """Wait until what is known of these subjects is what is on disk: a change must not be built on a past state."""
-        while busy := next((self._writing[subject] for subject in subjects if subject in self._writing), None):
+        while (busy := next((self._writing[each] for each in subjects if each in self._writing), None)) is not None:
             await busy.wait()
 
     async def _write(self, changed: dict[Subject, StoredAnnouncement]) -> None:

@@ -41,9 +41,9 @@ class PromptStream(trio.abc.HalfCloseableStream):
             except OSError as fault:
                 raise trio.BrokenResourceError(str(fault)) from fault
         if sent < len(data):
-            self._unsent += memoryview(data)[sent:]
-            if len(self._unsent) > self._unsent_bytes_max:
+            if len(self._unsent) + len(data) - sent > self._unsent_bytes_max:
                 raise trio.BrokenResourceError("the peer does not read what it is sent")
+            self._unsent += memoryview(data)[sent:]
             self._wake.set()
 
     async def flush_task(self) -> None:
