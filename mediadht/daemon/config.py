@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -19,7 +18,7 @@ from mediadht.core.constants import (
     SESSIONS_MAX,
     STORE_RECORDS_MAX,
 )
-from mediadht.core.contacts import check_endpoint
+from mediadht.core.contacts import check_endpoint, endpoint_host, is_private_host
 from mediadht.core.errors import CallerError
 from mediadht.core.identifiers import check_server_name
 
@@ -92,7 +91,9 @@ class DaemonConfig(BaseModel):
     ] = NETWORK_DEFAULT
     allow_private_addresses: Annotated[
         bool | None,
-        Field(description="Whether peers at loopback and private addresses are dialled; by default if ours is one."),
+        Field(
+            description="Whether peers at loopback and private addresses are dialled; by default if ours is one."
+        ),
     ] = None
     tls_certificate: Annotated[
         Path | None, Field(description="PEM chain to answer peers with TLS ourselves, without a reverse proxy.")
@@ -144,6 +145,5 @@ class DaemonConfig(BaseModel):
         """Whether loopback and private addresses may be dialled when a peer names them."""
         if self.allow_private_addresses is not None:
             return self.allow_private_addresses
-        return any(
-            urlsplit(url).scheme == "ws" for url in (*self.peer_url, *(b.partition("#")[0] for b in self.bootstrap))
-        )
+        urls = (*self.peer_url, *(parse_bootstrap(text)[0] for text in self.bootstrap))
+        return any(is_private_host(endpoint_host(url)) for url in urls)
