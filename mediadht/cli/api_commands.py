@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,9 @@ __all__ = ["announce", "lookup", "peers", "ping", "status", "withdraw"]
 
 POLL_INTERVAL_S: Final = 0.1
 """How often `announce --wait` asks how far it has got."""
+
+_PEERS_MAX: Final = 1_000
+_NODE_ID_START: Final = re.compile(r"[0-9a-f]{4,63}")
 
 _WHAT_HELP = "WHAT is a media ID, a room ID, or a file, which is hashed (an ID wins over a file; ./NAME is the file)."
 
@@ -78,9 +82,9 @@ def _show_ready(client: ApiClient, *, as_json: bool) -> ExitCode:
     return ExitCode.OK if answer["ready"] else ExitCode.NEGATIVE
 
 
-@click.command()
+@click.command(short_help="Show the nodes that the running daemon knows.")
 @configured("--api-listen")
-@own_option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Peers shown.")
+@own_option("--limit", type=click.IntRange(1, _PEERS_MAX), default=100, show_default=True, help="Peers shown.")
 @json_option("the answer as one JSON object")
 def peers(sources: Sources, *, limit: int, as_json: bool) -> ExitCode:
     """Show the nodes that the running daemon knows, nearest to it in the key space first."""
@@ -93,20 +97,28 @@ def peers(sources: Sources, *, limit: int, as_json: bool) -> ExitCode:
     return ExitCode.OK
 
 
-@click.command()
+@click.command(short_help="Ask a known peer for a sign of life.")
 @configured("--api-listen")
 @click.argument("peer")
 @own_option("--deadline-s", type=click.FloatRange(0.1, 30), default=5.0, show_default=True, help="Seconds to wait.")
 @json_option("the answer as one JSON object")
 def ping(sources: Sources, *, peer: str, deadline_s: float, as_json: bool) -> ExitCode:
-    """Ask PEER for a sign of life: a node ID, the server name of a known peer, or an address like wss://host/path."""
+    """Ask PEER for a sign of life: the node ID, or how it begins, the server name or the address of a known peer."""
     with _client(sources) as client:
-        answer = client.ping(peer, deadline_s)
+        answer = client.ping(_whole_node_id(client, peer), deadline_s)
     if as_json:
         _print_json(answer)
     else:
         click.echo(show.clean(f"{peer} answered in {answer['round_trip_ms']:.1f} ms"))
     return ExitCode.OK
+
+
+def _whole_node_id(client: ApiClient, peer: str) -> str:
+    """The node ID that begins as `peer` does, as `mediadht peers` shows it; `peer` itself if that is not so."""
+    if not _NODE_ID_START.fullmatch(peer):
+        return peer
+    ids = [known["node_id"] for known in client.peers(_PEERS_MAX)["peers"] if known["node_id"].startswith(peer)]
+    return ids[0] if len(ids) == 1 else peer
 
 
 @click.command(epilog=_WHAT_HELP)

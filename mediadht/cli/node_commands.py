@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "keygen", "run"]
 
 
-@click.command()
+@click.command(short_help="Run the daemon, its HTTP API and what is configured.")
 @configured(
     "--data-dir",
     "--server-name",
@@ -39,7 +39,9 @@ def run(sources: Sources, *, check: bool, as_json: bool) -> ExitCode:
     from mediadht.cli.config import load_configuration
 
     configuration = load_configuration(**sources.arguments())
-    configuration.api.read_token()  # raises what is wrong with the token file, before anything starts
+    configuration.api.read_token()  # raises what is wrong with the token files, before anything starts
+    if configuration.feed is not None:
+        configuration.feed.token()
     if check:
         _show_configuration(configuration, as_json=as_json)
         return ExitCode.OK
@@ -62,14 +64,17 @@ def _show_configuration(configuration: Configuration, *, as_json: bool) -> None:
         return
     for key, value in values.items():
         origin = configuration.origins[key]
-        click.echo(f"{key} = {json.dumps(value)}" + ("" if origin == "default" else f"  # {origin}"))
+        if value is None:
+            click.echo(f"# {key} is not set")
+        else:
+            click.echo(f"{key} = {json.dumps(value)}" + ("" if origin == "default" else f"  # {origin}"))
     for name, part in (("front", configuration.front), ("feed", configuration.feed)):
         if part is None:
             click.echo(f"# [{name}] is off")
     click.echo(f"the configuration is valid (file: {file or 'none'})")
 
 
-@click.command()
+@click.command(short_help="Create the node key, and print the node ID.")
 @configured("--data-dir")
 @json_option("an object with `node_id`")
 def keygen(sources: Sources, *, as_json: bool) -> ExitCode:
@@ -87,7 +92,7 @@ def keygen(sources: Sources, *, as_json: bool) -> ExitCode:
     return ExitCode.OK
 
 
-@click.command()
+@click.command(short_help="Show it all on this machine, with real Synapse servers.")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @own_option("--folder", type=click.Path(path_type=Path), metavar="DIR", help="Empty folder for its files; it is kept.")
 @own_option("--keep", is_flag=True, help="Keep the temporary folder.")

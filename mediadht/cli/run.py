@@ -20,6 +20,7 @@ import trio
 
 from mediadht.cli.config import Configuration
 from mediadht.cli.notify import notify
+from mediadht.cli.watch import watch_status
 
 if TYPE_CHECKING:
     from mediadht.daemon.face import DHT
@@ -86,7 +87,8 @@ async def _serve(dht: DHT, configuration: Configuration, *, as_json: bool) -> No
         if configuration.feed is not None:
             from mediadht_bridge.matrix import run_room_feed
 
-            nursery.start_soon(run_room_feed, dht, configuration.feed)
+            await nursery.start(run_room_feed, dht, configuration.feed)
+        nursery.start_soon(watch_status, dht.status)
         _tell_ready(dht, api, front, as_json=as_json)
 
 
@@ -96,8 +98,6 @@ def _tell_ready(dht: DHT, api: tuple[str, ...], front: tuple[str, ...], *, as_js
     for what, addresses in (("peers", ready.peers), ("the HTTP API", ready.api), ("the join front", ready.front)):
         for address in addresses:
             _log.info("listening for %s on %s", what, address)
-    for warning in status.warnings:
-        _log.warning("%s", warning)
     print(ready.as_json() if as_json else ready.as_text(), flush=True)
     notify("READY=1")
 

@@ -98,14 +98,24 @@ def show_status(status: dict[str, Any]) -> None:
         ("up for", age(status["uptime_s"])),
         ("sessions", status["sessions"]),
         ("contacts", f"{status['table_contacts']} in the table, {status['known_contacts']} known"),
-        ("network", f"about {status['network_size_estimate']} nodes"),
+        ("network", _network(status["network_size_estimate"])),
         ("records held", status["records_held"]),
-        ("announcements", f"{status['announcements']}, {status['announcements_pending']} of them not stored yet"),
+        ("announcements", _announcements(status["announcements"], status["announcements_pending"])),
         ("clock", "-" if status["clock_offset_s"] is None else f"{status['clock_offset_s']:+.1f} s beside the peers'"),
     ]
     _print_table([], rows)
     for warning in status["warnings"]:
         print(f"warning: {clean(warning)}")
+
+
+def _network(nodes: int) -> str:
+    return "this node alone" if nodes <= 1 else f"about {nodes} nodes"
+
+
+def _announcements(standing: int, pending: int) -> str:
+    if not standing:
+        return "none"
+    return f"{standing}, {pending} of them not stored yet" if pending else f"{standing}, all stored"
 
 
 def show_peers(peers: Iterable[dict[str, Any]], total: int) -> None:
@@ -186,7 +196,11 @@ def _print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> No
         table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
-    _console().print(table)
+    console = _console()
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
 
 
 def _console(*, error: bool = False) -> Console:

@@ -52,12 +52,21 @@ def name_subject(text: str, progress: Progress = no_progress) -> Named:
         if path.is_dir():
             raise CallerError(f"{text} is a folder: name a file, a media ID or a room ID") from not_an_id
         if not path.exists():
-            raise CallerError(f"{not_an_id}; nor is there a file of that name") from not_an_id
+            raise CallerError(_why_nothing(text, not_an_id)) from not_an_id
     try:
         digest, size_bytes = _hash(path, progress)
     except OSError as fault:
         raise EnvironmentFault(f"the file cannot be read: {explain_os_error(fault)}") from fault
     return Named(media(f"sha256.{digest}"), path, size_bytes)
+
+
+def _why_nothing(text: str, not_an_id: CallerError) -> str:
+    if text.startswith(("!", "sha256")):
+        return f"{not_an_id}; nor is there a file of that name"
+    shown = ascii(text[:80])
+    if text.startswith("#"):
+        return f"{shown} is an alias: name the room by its ID, !..., which the homeserver tells"
+    return f"{shown} is neither a media ID (sha256.<64 hexadecimal digits>), nor a room ID (!...), nor a file"
 
 
 def _hash(path: Path, progress: Progress) -> tuple[str, int]:

@@ -115,8 +115,13 @@ class FeedConfig(BaseModel):
             return None
         try:
             token = self.access_token_file.read_text(encoding="ascii").strip()
-        except (OSError, ValueError) as fault:
-            raise EnvironmentFault(f"cannot read the access token file {self.access_token_file}: {fault}") from fault
+        except OSError as fault:
+            raise EnvironmentFault(
+                f"the access token file {self.access_token_file} cannot be read: {fault.strerror}. "
+                "It must be there, and readable for the user that runs mediadht"
+            ) from fault
+        except ValueError as fault:
+            raise EnvironmentFault(f"the access token file {self.access_token_file} is no text: {fault}") from fault
         if not token or any(character <= " " for character in token):
             raise EnvironmentFault(
                 f"the access token file {self.access_token_file} holds no token: one line, no spaces"

@@ -63,6 +63,7 @@ class Teller:
                 TimeElapsedColumn(),
                 console=self._console,
                 transient=True,
+                disable=not self._console.is_terminal,
             ) as self._progress:
                 self._task = self._progress.add_task(f"{number}. {escape(title)}", total=parts)
                 told = await deed()

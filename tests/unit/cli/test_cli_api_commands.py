@@ -154,6 +154,13 @@ def test_ping(cli: Cli, api: Any) -> None:
     assert told.json() == {"peer": "one.example", "round_trip_ms": 2.5}
 
 
+def test_ping_by_the_beginning_of_a_node_id(cli: Cli, api: Any) -> None:
+    api.answer("GET /v1/peers", {"peers": [PEER | {"node_id": NODE}, PEER | {"node_id": "0e" * 32}], "total": 2})
+    api.answer("POST /v1/ping", {"peer": NODE, "round_trip_ms": 2.5})
+    assert cli("ping", NODE[:16], "--api-listen", api.listen).code == ExitCode.OK
+    assert api.requests[-1][2] == {"peer": NODE}
+
+
 @pytest.mark.parametrize(
     ("status", "errcode", "code"),
     [(404, "M_NOT_FOUND", ExitCode.NEGATIVE), (502, "M_UNKNOWN", ExitCode.REMOTE), (504, "M_UNKNOWN", ExitCode.REMOTE)],

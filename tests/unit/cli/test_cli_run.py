@@ -46,7 +46,7 @@ class Stage:
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Replaces the daemon and all services with ones that only note what happens to them."""
     stage = Stage()
-    status = SimpleNamespace(node_id=NODE, server_name="a.example", listening=("127.0.0.1:1",), warnings=("mind this",))
+    status = SimpleNamespace(node_id=NODE, server_name="a.example", listening=("127.0.0.1:1",))
 
     @asynccontextmanager
     async def open_daemon(_config: object) -> AsyncIterator[Any]:
@@ -104,7 +104,6 @@ async def test_a_signal_ends_the_services_then_the_daemon(
     assert capsys.readouterr().out == f"ready node={NODE} peers=127.0.0.1:1 api=http://api front=http://front\n"
     messages = [record.getMessage() for record in caplog.records]
     assert "listening for the join front on http://front" in messages
-    assert "mind this" in messages
     assert messages[-2:] == [f"{number.name}: stopping, at most 10 s", "stopped"]
 
 
@@ -189,7 +188,7 @@ from mediadht.cli.main import main
 
 @asynccontextmanager
 async def open_daemon(config):
-    yield SimpleNamespace(status=lambda: SimpleNamespace(node_id="x", server_name=None, listening=(), warnings=()))
+    yield SimpleNamespace(status=lambda: SimpleNamespace(node_id="x", server_name=None, listening=()))
     print("closing", flush=True)
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()

@@ -69,7 +69,7 @@ def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
 
 
 def test_neither(tmp_path: Path) -> None:
-    with pytest.raises(CallerError, match=r"is not a media ID: write .*; nor is there a file of that name"):
+    with pytest.raises(CallerError, match=r"is neither a media ID .*, nor a room ID .*, nor a file"):
         name_subject("nonsense")
     with pytest.raises(CallerError, match="is a folder: name a file"):
         name_subject(str(tmp_path))
