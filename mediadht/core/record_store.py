@@ -121,7 +121,7 @@ class RecordStore:
         With `after`, those whose signers are farther than that node ID: the next page.
         """
         slot = self._slots.get(key)
-        if slot is None:
+        if slot is None or count <= 0:
             return []
         floor = -1 if after is None else after ^ point
         found: list[Record] = []
