@@ -66,6 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has left, as `head` does: no error, but nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except (KeyboardInterrupt, Exception) as fault:  # noqa: BLE001 - the boundary of the whole program
+    except (KeyboardInterrupt, BaseExceptionGroup, Exception) as fault:  # noqa: BLE001 - the whole program's boundary
         return report(fault)
     return int(outcome) if isinstance(outcome, int) else ExitCode.OK
