@@ -27,6 +27,7 @@ from mediadht.core.messages import Find, Found, Get, Got, Ping, Pong, Request, R
 from mediadht.core.records import Payload, Record, RecordKind, check_times, open_payload, parse_record
 from mediadht.core.requests import Pending
 from mediadht.core.state import NodeState, prefixes
+from mediadht.core.timers import Timer
 
 __all__ = ["FindNodes", "FindProviders", "LookupOperation", "PingOnce"]
 
@@ -46,7 +47,7 @@ class LookupOperation(ABC):
         self.complete = True
         self.likely_distance = -1 if likely is None else state.likely_distance(likely)
         self._sent_s: dict[int, float] = {}
-        self._patience_set = False
+        self._patience: Timer | None = None
         self.lookup = Lookup(
             target,
             state.book.closest_ids(target, state.settings.k),
@@ -56,7 +57,7 @@ class LookupOperation(ABC):
             **engine,  # type: ignore[arg-type]
         )
         state.operations += 1
-        state.after(deadline_s, self._deadline)
+        self._deadline_timer = state.after(deadline_s, self._deadline)
 
     @abstractmethod
     def request_for(self, node_id: int) -> Request:
@@ -79,10 +80,10 @@ class LookupOperation(ABC):
             self.state.ask(node_id, self.request_for(node_id), self)
         if self.has_ended():
             self.finish()
-        elif not self._patience_set and self.lookup.waits_for_slow_only:
-            self._patience_set = True
+        elif self._patience is None and self.lookup.waits_for_slow_only:
             first_s = min(self._sent_s[node_id] for node_id in self.lookup.slow_ones())
-            self.state.timers.set(max(self.state.now, first_s + self._patience_s()), self._lose_patience)
+            patience_ends_s = max(self.state.now, first_s + self._patience_s())
+            self._patience = self.state.timers.set(patience_ends_s, self._lose_patience)
 
     def has_ended(self) -> bool:
         """Whether nothing is left to wait for."""
@@ -91,8 +92,7 @@ class LookupOperation(ABC):
     def finish(self) -> None:
         """End it, now."""
         if not self.is_over:
-            self.is_over = True
-            self.state.operations -= 1
+            self.cancel()
             self.ended()
 
     def cancel(self) -> None:
@@ -100,6 +100,9 @@ class LookupOperation(ABC):
         if not self.is_over:
             self.is_over = True
             self.state.operations -= 1
+            self._deadline_timer.cancel()
+            if self._patience is not None:
+                self._patience.cancel()
 
     def known_prefixes(self) -> bytes:
         """For a request: whom not to name, because this lookup knows them."""
@@ -128,7 +131,7 @@ class LookupOperation(ABC):
         return LOOKUP_PATIENCE_USEFUL_S if self.lookup.useful else LOOKUP_PATIENCE_S
 
     def _lose_patience(self) -> None:
-        self._patience_set = False
+        self._patience = None
         if not self.is_over:
             # The sum that set the timer, not a difference: rounding must not leave the one waited for just within it.
             patience_s = self._patience_s()
@@ -307,12 +310,13 @@ class PingOnce:
         self._operation = operation
         self._started_s = state.now
         self.is_over = False
-        state.after(deadline_s, lambda: self._end(None, "timed_out"))
+        self._deadline = state.after(deadline_s, lambda: self._end(None, "timed_out"))
         state.ask(node_id, Ping(), self)
 
     def cancel(self) -> None:
         """End it without a word."""
         self.is_over = True
+        self._deadline.cancel()
 
     def on_answer(self, pending: Pending, response: Response) -> None:
         took_s = self._state.now - self._started_s if isinstance(response, Pong) else None
@@ -326,5 +330,5 @@ class PingOnce:
 
     def _end(self, round_trip_s: float | None, code: str) -> None:
         if not self.is_over:
-            self.is_over = True
+            self.cancel()
             self._state.tell(PingEnded(self._operation, round_trip_s, code))

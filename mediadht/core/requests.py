@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mediadht.core.messages import Request, Response
+from mediadht.core.timers import Timer
 
 __all__ = ["Asker", "Pending", "RequestTable"]
 
@@ -43,6 +44,8 @@ class Pending:
     sent_s: float
     warm: bool
     """Sent over an open session: its round trip is worth remembering."""
+    timer: Timer | None = None
+    """What happens if no answer comes; cancelled when the request is closed."""
 
 
 class RequestTable:
@@ -78,6 +81,7 @@ class RequestTable:
         if pending is None or pending.node_id != node_id:
             return None
         del self._open[transaction]
+        _cancel_timer(pending)
         mine = self._by_peer[node_id]
         del mine[transaction]
         if not mine:
@@ -86,5 +90,13 @@ class RequestTable:
 
     def close_all(self, node_id: int) -> list[Pending]:
         """All open requests to this peer, in the order in which they were sent, now closed."""
-        transactions = list(self._by_peer.pop(node_id, ()))
-        return [self._open.pop(transaction) for transaction in transactions]
+        closed = [self._open.pop(transaction) for transaction in self._by_peer.pop(node_id, ())]
+        for pending in closed:
+            _cancel_timer(pending)
+        return closed
+
+
+def _cancel_timer(pending: Pending) -> None:
+    if pending.timer is not None:
+        pending.timer.cancel()
+        pending.timer = None

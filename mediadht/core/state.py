@@ -32,7 +32,7 @@ from mediadht.core.peer_book import PeerBook
 from mediadht.core.record_store import RecordStore
 from mediadht.core.requests import Asker, Pending, RequestTable
 from mediadht.core.routing_table import RoutingTable
-from mediadht.core.timers import Timers
+from mediadht.core.timers import Timer, Timers
 
 __all__ = ["NodeSettings", "NodeState", "Session"]
 
@@ -131,9 +131,9 @@ class NodeState:
         """A random number in [0, 1)."""
         return int.from_bytes(self.entropy(4), "big") / (1 << 32)
 
-    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+    def after(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Have `call` made in `delay_s` seconds."""
-        self.timers.set(self.now + delay_s, call)
+        return self.timers.set(self.now + delay_s, call)
 
     # --- Asking --------------------------------------------------------------------------------------------------
 
@@ -151,16 +151,17 @@ class NodeState:
             or len(self.requests) > REQUESTS_IN_FLIGHT_MAX
             or self.requests.in_flight(node_id) > REQUESTS_PER_SESSION_IN_FLIGHT_MAX
         ):
-            self.timers.set(self.now, lambda: self._lose(pending, Code.BUSY))
+            pending.timer = self.timers.set(self.now, lambda: self._lose(pending, Code.BUSY))
             return
         if warm:
             self.sessions[node_id].used_s = self.now
         self.effects.append(Send(peer.contact, Query(pending.transaction, request)))
-        self.timers.set(self.now + peer.slow_after_s(), lambda: self._slow(pending))
-        self.timers.set(self.now + REQUEST_TIMEOUT_S, lambda: self._lose(pending, Code.TIMED_OUT))
+        pending.timer = self.timers.set(self.now + peer.slow_after_s(), lambda: self._slow(pending))
 
     def _slow(self, pending: Pending) -> None:
         if self.requests.is_open(pending):
+            lost_s = pending.sent_s + REQUEST_TIMEOUT_S
+            pending.timer = self.timers.set(lost_s, lambda: self._lose(pending, Code.TIMED_OUT))
             self.book.suspect(pending.node_id, self.now)
             pending.asker.on_slow(pending)
 

@@ -1,36 +1,81 @@
-"""One heap of deadlines, ties broken by the order of setting. Cancelled ones are ignored by whoever set them."""
+"""One heap of deadlines, ties broken by the order of setting.
+
+Most timers are cancelled long before they are due: a request sets one against its loss and is answered in a
+millisecond. A cancelled timer lets go of its call at once, and of its place in the heap once half of all are
+cancelled.
+"""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
 
-__all__ = ["Timers"]
+__all__ = ["Timer", "Timers"]
+
+_CANCELLED_KEPT_MAX = 64
+
+
+class Timer:
+    """A call to be made, unless cancelled before."""
+
+    __slots__ = ("_timers", "call")
+
+    def __init__(self, timers: Timers, call: Callable[[], None]) -> None:
+        self._timers = timers
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Do not make the call; nothing happens if it was made or cancelled already."""
+        if self.call is not None:
+            self.call = None
+            self._timers.one_was_cancelled()
 
 
 class Timers:
     """Calls to make at monotonic times."""
 
-    __slots__ = ("_count", "_heap")
+    __slots__ = ("_cancelled", "_count", "_heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
+        self._cancelled = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) - self._cancelled
 
-    def set(self, at_s: float, call: Callable[[], None]) -> None:
+    def set(self, at_s: float, call: Callable[[], None]) -> Timer:
         """Have `call` made at `at_s`."""
         self._count += 1
-        heapq.heappush(self._heap, (at_s, self._count, call))
+        timer = Timer(self, call)
+        heapq.heappush(self._heap, (at_s, self._count, timer))
+        return timer
 
     @property
     def next_s(self) -> float:
         """When the earliest is due; infinity if there is none."""
+        self._drop_cancelled()
         return self._heap[0][0] if self._heap else float("inf")
 
     def due(self, now: float) -> Iterator[Callable[[], None]]:
         """Calls that are due at `now`, in order; such as are set meanwhile for later than `now` wait."""
         while self._heap and self._heap[0][0] <= now:
-            yield heapq.heappop(self._heap)[2]
+            timer = heapq.heappop(self._heap)[2]
+            call, timer.call = timer.call, None
+            if call is None:
+                self._cancelled -= 1
+            else:
+                yield call
+
+    def one_was_cancelled(self) -> None:
+        """A timer of this heap has let go of its call."""
+        self._cancelled += 1
+        if self._cancelled > _CANCELLED_KEPT_MAX and 2 * self._cancelled > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].call is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    def _drop_cancelled(self) -> None:
+        while self._heap and self._heap[0][2].call is None:
+            heapq.heappop(self._heap)
+            self._cancelled -= 1
