@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sim_support import add, announce, first_s, look_up, name, network, providers, subject, withdraw
+from sim_support import PAYLOAD, add, announce, first_s, look_up, name, network, providers, subject, withdraw
 
 from mediadht.core.constants import REPLICAS_ENOUGH, K
+from mediadht.core.events import AnnounceWish
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 30, 100])
@@ -126,9 +127,6 @@ def test_the_same_wish_twice_is_one_announcement() -> None:
 
 
 def test_a_canary_ends_by_itself() -> None:
-    from sim_support import PAYLOAD
-
-    from mediadht.core.events import AnnounceWish
 
     net = network(5)
     net.handle(1, AnnounceWish(subject("canary"), PAYLOAD, lifetime_s=120))
