@@ -122,7 +122,9 @@ class Node:
                 if started is not None:
                     started.cancel()
             case ClockSet(offset_s):
-                self.state.wall_offset_s = offset_s
+                step_s, self.state.wall_offset_s = offset_s - self.state.wall_offset_s, offset_s
+                for session in self.state.sessions.values():
+                    session.clock_offset_s -= step_s
             case Start():
                 self._maintenance.start()
             case Leave(deadline_s):
