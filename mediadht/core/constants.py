@@ -189,8 +189,8 @@ shorter time where something useful has been found already. A dial and an answer
 LIKELY_TO_STORE: Final = 1.5
 LIKELY_TO_HOLD: Final = 0.75
 """Within this many times the expected distance of the k-th closest node, a node is taken for a replica before the
-lookup has shown it: records are stored there at once (a copy too many does no harm), or it is asked in the order of
-round-trip times rather than of distances (a node too far costs a request)."""
+lookup has shown it: records are stored there at once (a withdrawal reaches copies too many: `WITHDRAWAL_SPREAD`), or it
+is asked in the order of round-trip times rather than of distances (a node too far costs a request)."""
 
 WITHDRAWAL_SPREAD: Final = 2
 """A withdrawal goes to this many times k nodes: what it withdraws may lie where a copy too many was stored, or where
@@ -202,8 +202,6 @@ LOOKUPS_WAITING_MAX: Final = 4_096
 
 ANSWERS_ENOUGH: Final = 3
 """Replicas holding providers that must have answered before a lookup for providers ends early."""
-
-PROVIDERS_WANTED_DEFAULT: Final = 16
 
 # --- Sessions ----------------------------------------------------------------------------------------------------
 
