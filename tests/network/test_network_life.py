@@ -105,7 +105,7 @@ async def test_a_third_is_lost_at_once(network: Network, start_process: StartPro
     victims = [config_of(network.folder / f"victim-{n}", free_port(), bootstrap) for n in range(10)]
     process = start_process(*victims)
     await process.ready()
-    await network.joined(sessions=25)
+    await network.joined(sessions=20)
     tellers = network.daemons[:5]
     for number, teller in enumerate(tellers):
         await announced(teller, [f"{number}-{n}" for n in range(4)], replicas=15)
