@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 from mediadht.core.constants import (
     ALPHA,
@@ -198,7 +199,7 @@ class FindProviders(LookupOperation):
             likely=LIKELY_TO_HOLD,
             parallelism=ALPHA,
             useful_enough=ANSWERS_ENOUGH - self._own_useful,
-            preference=self._preference,
+            preference=partial(_near_and_connected, state, key),
         )
         for record in own:
             self._take_record(record, self._opened(record))
@@ -251,11 +252,6 @@ class FindProviders(LookupOperation):
             )
         )
 
-    def _preference(self, node_id: int) -> tuple[float, ...]:
-        peer = self.state.book[node_id]
-        round_trip_s = _FAR_S if peer.round_trip_s is None else peer.round_trip_s
-        return (peer.suspect_until_s > self.state.now, not peer.connected, round_trip_s, node_id ^ self.target)
-
     def _page_size(self) -> int:
         return min(PROVIDERS_PER_ANSWER_MAX, self._providers_max)
 
@@ -300,6 +296,13 @@ class FindProviders(LookupOperation):
         elif peer is not None and peer.is_live and peer.answered_s > float("-inf"):
             alive_s_ago = self.state.now - peer.answered_s
         self.state.tell(ProviderFound(self._operation, record, payload, alive_s_ago))
+
+
+def _near_and_connected(state: NodeState, target: int, node_id: int) -> tuple[float, ...]:
+    """The order in which replicas are asked. Not a method: the lookup that holds it would hold its own owner."""
+    peer = state.book[node_id]
+    round_trip_s = _FAR_S if peer.round_trip_s is None else peer.round_trip_s
+    return (peer.suspect_until_s > state.now, not peer.connected, round_trip_s, node_id ^ target)
 
 
 class PingOnce:
