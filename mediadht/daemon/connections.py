@@ -95,8 +95,9 @@ class Connection:
         self.scope.cancel()
 
     def queue(self, message: bytes) -> None:
-        """Seal a message, to be sent by the next `flush`."""
-        self._outbox.append(self.session.seal(message))
+        """Seal a message, to be sent by the next `flush`. A session that a fault has ended says nothing more."""
+        if self.session.is_open:
+            self._outbox.append(self.session.seal(message))
 
     async def flush(self) -> None:
         """Send what is queued. A broken connection is noticed by its reader, not here."""
