@@ -19,6 +19,7 @@ class Code(StrEnum):
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     UNKNOWN_METHOD = "unknown_method"
+    UNKNOWN_KIND = "unknown_kind"
     WRONG_VERSION = "wrong_version"
     WRONG_NETWORK = "wrong_network"
     WRONG_NODE = "wrong_node"

@@ -65,6 +65,8 @@ class SessionOpened:
     hello: Hello
     outbound: bool
     address: str | None = None
+    endpoint: str | None = None
+    """Which of its endpoints was dialled; None inbound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class ProbeEnded:
     node_id: int
     reached: bool
     address: str | None = None
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class AnnounceWish:
 
     `sequence` and `stored_at_s` (Unix time of the last acknowledged round) are what was last persisted, 0 if nothing.
     `lifetime_s` shortens the record's life and ends the announcement with it (canaries); None renews it for ever.
+    `withdrawn_at_s` is the Unix time at which it was withdrawn, if that was before now.
     """
 
     subject: Subject
@@ -151,6 +155,7 @@ class AnnounceWish:
     sequence: int = 0
     stored_at_s: float = 0.0
     lifetime_s: int | None = None
+    withdrawn_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

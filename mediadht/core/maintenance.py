@@ -77,7 +77,7 @@ class Maintenance:
         self._somebody_is_back = self._somebody_is_back or state.book.is_lost(node_id)
         known = state.book.get(node_id)
         was_live = known is not None and known.is_live
-        peer = state.book.proved(contact, state.groups(contact, address))
+        peer = state.book.proved(contact, state.groups(contact, address, event.endpoint if event.outbound else None))
         state.answered_any_s = state.now
         if peer is None:
             state.emit(Hangup(node_id, Code.BUSY))
@@ -170,7 +170,7 @@ class Maintenance:
         self._probing.discard(event.node_id)
         peer = state.book.get(event.node_id)
         if peer is not None and event.reached:
-            groups = state.groups(peer.contact, event.address)
+            groups = state.groups(peer.contact, event.address, event.endpoint)
             was_live = peer.is_live
             if state.book.proved(peer.contact, groups) is not None:
                 self._reached(event.node_id, peer, was_live=was_live)

@@ -78,7 +78,8 @@ class Publisher:
         key, now = wish.subject.key, self._state.now
         told_until_s = float("inf")
         if wish.payload is None:
-            told_until_s = now + RECORD_VALIDITY_S
+            age_s = 0.0 if wish.withdrawn_at_s is None else max(0.0, self._state.wall_s - wish.withdrawn_at_s)
+            told_until_s = now + max(0.0, RECORD_VALIDITY_S - age_s)
         elif wish.lifetime_s is not None:
             told_until_s = now + wish.lifetime_s
         next_s = now

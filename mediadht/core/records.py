@@ -50,7 +50,7 @@ _SEQUENCE_MAX = (1 << 63) - 1
 
 
 class RecordKind(IntEnum):
-    """What a record states. Replicas keep and hand on kinds they do not know, within the same caps."""
+    """What a record states. Replicas refuse kinds that they do not know."""
 
     PROVIDER = 0
 
@@ -89,7 +89,7 @@ class Record:
         return len(self.body) + _SIGNATURE_BYTES
 
     def supersedes(self, other: Record) -> bool:
-        """Whether this replaces `other` of the same signer, key and kind; equal sequences fall to the lower body."""
+        """Whether this replaces `other` of the same signer and key; equal sequences fall to the lower body."""
         return (self.sequence, other.body) > (other.sequence, self.body)
 
 

@@ -30,7 +30,7 @@ from mediadht.core.messages import (
     UnknownRequest,
 )
 from mediadht.core.record_store import PutResult
-from mediadht.core.records import Record, check_times, parse_record, verify_record
+from mediadht.core.records import Record, RecordKind, check_times, parse_record, verify_record
 from mediadht.core.state import NodeState
 
 __all__ = ["answer", "keep", "take_in"]
@@ -64,6 +64,8 @@ def take_in(state: NodeState, raw: SignedBytes) -> tuple[PutOutcome, Record | No
     record: Record | None = None
     try:
         record = parse_record(body, signature, verify=False)
+        if record.kind != RecordKind.PROVIDER:
+            return PutOutcome(Code.UNKNOWN_KIND), record
         held = state.store.held(record.key, record.node_id)
         if held is not None and held.body == body:
             return PutOutcome(), record

@@ -174,9 +174,9 @@ class NodeState:
 
     # --- Peers ---------------------------------------------------------------------------------------------------
 
-    def groups(self, contact: Contact, address: str | None) -> Groups:
-        """The diversity groups of a contact reached at `address`."""
-        return groups_of(contact.endpoints, address, self.registrable_domain)
+    def groups(self, contact: Contact, address: str | None, endpoint: str | None = None) -> Groups:
+        """The diversity groups of a contact reached at `address` by way of `endpoint`, where it was reached."""
+        return groups_of((endpoint,) if endpoint else contact.endpoints, address, self.registrable_domain)
 
     def may_dial(self, contact: Contact) -> bool:
         """Whether the settings allow connecting to where this contact says it is."""

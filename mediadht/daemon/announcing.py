@@ -83,10 +83,10 @@ class Announcer:
                 row.room_id,
                 row.offers,
                 left,
-                not left,
                 row.sequence,
                 row.replicas if left else 0,
                 row.stored_at_s if left else 0.0,
+                None if left else time.time(),
             )
             if not left:
                 ended.append(subject)
@@ -203,7 +203,6 @@ def _merged(row: StoredAnnouncement | None, wish: Announce) -> StoredAnnouncemen
         room_id,
         wish.offers,
         sources,
-        withdrawn=False,
         sequence=row.sequence if row is not None else 0,
     )
     if row is not None and _says_the_same(row, merged):
@@ -218,4 +217,4 @@ def _says_the_same(one: StoredAnnouncement, other: StoredAnnouncement) -> bool:
 
 def _wish(row: StoredAnnouncement) -> AnnounceWish:
     payload = None if row.withdrawn else Payload(row.room_id, row.offers)
-    return AnnounceWish(row.subject, payload, row.sequence, row.stored_at_s)
+    return AnnounceWish(row.subject, payload, row.sequence, row.stored_at_s, withdrawn_at_s=row.withdrawn_at_s)

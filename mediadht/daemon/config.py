@@ -91,9 +91,7 @@ class DaemonConfig(BaseModel):
     ] = NETWORK_DEFAULT
     allow_private_addresses: Annotated[
         bool | None,
-        Field(
-            description="Whether peers at loopback and private addresses are dialled; by default if ours is one."
-        ),
+        Field(description="Whether peers at loopback and private addresses are dialled; by default if ours is one."),
     ] = None
     tls_certificate: Annotated[
         Path | None, Field(description="PEM chain to answer peers with TLS ourselves, without a reverse proxy.")

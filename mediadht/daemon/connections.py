@@ -59,9 +59,20 @@ class Credentials:
 
 
 class Connection:
-    """A WebSocket whose handshake is done or under way. `address`: the peer's IP, where it is the peer's own."""
+    """A WebSocket whose handshake is done or under way. `address`: the peer's IP, where we dialled `endpoint`."""
 
-    __slots__ = ("_outbox", "_stream", "address", "close_code", "opened_s", "outbound", "scope", "session", "websocket")
+    __slots__ = (
+        "_outbox",
+        "_stream",
+        "address",
+        "close_code",
+        "endpoint",
+        "opened_s",
+        "outbound",
+        "scope",
+        "session",
+        "websocket",
+    )
 
     def __init__(
         self, websocket: WebSocketConnection, stream: trio.abc.Stream, session: PeerSession, *, outbound: bool
@@ -71,6 +82,7 @@ class Connection:
         self.session = session
         self.outbound = outbound
         self.address: str | None = None
+        self.endpoint: str | None = None
         self.opened_s = trio.current_time()
         self.scope = trio.CancelScope()
         """Surrounds the connection's reading: whoever cancels it ends the connection."""
@@ -181,7 +193,7 @@ async def dial(
                     expected_node_id=expected_node_id,
                 )
                 connection = Connection(websocket, stream, session, outbound=True)
-                connection.address = address
+                connection.address, connection.endpoint = address, endpoint
                 await shake_hands(connection)
             except BaseException:
                 tcp.socket.close()

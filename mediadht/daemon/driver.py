@@ -145,7 +145,7 @@ class Driver:
                 await self.step(SessionClosed(node_id, Code.UNREACHABLE))
         self.connections[node_id] = connection
         self.traffic.sessions_opened += 1
-        await self.step(SessionOpened(connection.peer, connection.outbound, connection.address))
+        await self.step(SessionOpened(connection.peer, connection.outbound, connection.address, connection.endpoint))
         if self.connections.get(node_id) is connection:
             await self._send_waiting(connection)
 
@@ -171,9 +171,9 @@ class Driver:
             self._send(connection, message)
         await self._flush()
 
-    async def probe_ended(self, node_id: int, address: str | None) -> None:
+    async def probe_ended(self, node_id: int, address: str | None, endpoint: str | None) -> None:
         """A probe has ended; `address` is None where the node was not reached."""
-        await self.step(ProbeEnded(node_id, address is not None, address))
+        await self.step(ProbeEnded(node_id, address is not None, address, endpoint))
 
     def _is_lesser(self, new: Connection, held: Connection) -> bool:
         """Of two connections dialled at once from both ends, the one that the lower node ID dialled stays."""

@@ -178,6 +178,7 @@ class Peering:
 
     async def _probe_task(self, contact: Contact) -> None:
         address: str | None = None
+        reached: str | None = None
         for endpoint in contact.endpoints:
             try:
                 async with self._dials, trio.open_nursery() as nursery:
@@ -190,7 +191,7 @@ class Peering:
                         expected_node_id=contact.node_id,
                         probe=True,
                     )
-                    address = connection.address
+                    address, reached = connection.address, endpoint
                     await connection.close(Code.IDLE)
                     nursery.cancel_scope.cancel()
             except* RemoteError as faults:
@@ -199,7 +200,7 @@ class Peering:
                 logger.debug("probing %s failed", endpoint, exc_info=faults)
             if address is not None:
                 break
-        await self._the_driver.probe_ended(contact.node_id, address)
+        await self._the_driver.probe_ended(contact.node_id, address, reached)
 
     async def _bootstrap_task(self, url: str, node_id: int | None) -> None:
         try:

@@ -32,7 +32,7 @@ _SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE announcements (
     kind TEXT NOT NULL, id TEXT NOT NULL, room_id TEXT, offers TEXT NOT NULL, sources TEXT NOT NULL,
-    withdrawn INTEGER NOT NULL, sequence INTEGER NOT NULL, replicas INTEGER NOT NULL, stored_at REAL NOT NULL,
+    withdrawn_at REAL, sequence INTEGER NOT NULL, replicas INTEGER NOT NULL, stored_at REAL NOT NULL,
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
 CREATE TABLE records (
@@ -54,11 +54,17 @@ class StoredAnnouncement:
     room_id: str | None
     offers: frozenset[Offer]
     sources: frozenset[str]
-    withdrawn: bool
     sequence: int = 0
     replicas: int = 0
     stored_at_s: float = 0.0
     """Unix time of the latest round that a replica acknowledged; 0 for none."""
+    withdrawn_at_s: float | None = None
+    """Unix time; None where it stands."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it has been withdrawn, and is told so."""
+        return self.withdrawn_at_s is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ class Storage:
 
     def _announcements(self) -> list[StoredAnnouncement]:
         rows = self._connection.execute(
-            "SELECT kind, id, room_id, offers, sources, withdrawn, sequence, replicas, stored_at FROM announcements"
+            "SELECT kind, id, room_id, offers, sources, withdrawn_at, sequence, replicas, stored_at FROM announcements"
         )
         return [_announcement_of(row) for row in rows]
 
@@ -263,16 +269,16 @@ class Storage:
 
 
 def _announcement_of(row: Sequence[Any]) -> StoredAnnouncement:
-    kind, identifier, room_id, offers, sources, withdrawn, sequence, replicas, stored_at = row
+    kind, identifier, room_id, offers, sources, withdrawn_at, sequence, replicas, stored_at = row
     return StoredAnnouncement(
         Subject(Kind(kind), identifier),
         room_id,
         frozenset(Offer(offer) for offer in json.loads(offers)),
         frozenset(json.loads(sources)),
-        bool(withdrawn),
         sequence,
         replicas,
         stored_at,
+        withdrawn_at,
     )
 
 
@@ -283,7 +289,7 @@ def _announcement_values(row: StoredAnnouncement) -> tuple[object, ...]:
         row.room_id,
         json.dumps(sorted(row.offers)),
         json.dumps(sorted(row.sources)),
-        int(row.withdrawn),
+        row.withdrawn_at_s,
         row.sequence,
         row.replicas,
         row.stored_at_s,
@@ -291,17 +297,17 @@ def _announcement_values(row: StoredAnnouncement) -> tuple[object, ...]:
 
 
 def _progress_values(row: StoredAnnouncement) -> tuple[object, ...]:
-    kind, identifier, room_id, offers, _, withdrawn, sequence, replicas, stored_at_s = _announcement_values(row)
-    return sequence, replicas, stored_at_s, kind, identifier, withdrawn, room_id, offers
+    kind, identifier, room_id, offers, _, withdrawn_at, sequence, replicas, stored_at_s = _announcement_values(row)
+    return sequence, replicas, stored_at_s, kind, identifier, withdrawn_at, room_id, offers
 
 
 _UPSERT_ANNOUNCEMENT = "INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Lazy writes come late: a row that has been written anew since, durably, is left as it is.
 _NOTE_PROGRESS = (
     "UPDATE announcements SET sequence = max(sequence, ?), replicas = ?, stored_at = ? "
-    "WHERE kind = ? AND id = ? AND withdrawn = ? AND room_id IS ? AND offers = ?"
+    "WHERE kind = ? AND id = ? AND withdrawn_at IS ? AND room_id IS ? AND offers = ?"
 )
-_FORGET_ANNOUNCEMENT = "DELETE FROM announcements WHERE kind = ? AND id = ? AND withdrawn = 1"
+_FORGET_ANNOUNCEMENT = "DELETE FROM announcements WHERE kind = ? AND id = ? AND withdrawn_at IS NOT NULL"
 
 
 def _upsert_announcements(connection: sqlite3.Connection, values: list[tuple[object, ...]]) -> None:

@@ -119,3 +119,11 @@ def test_announcements_wait_while_lookups_take_all_the_room_and_go_on_afterwards
             bench.answer_all(QUIET)
             bench.run_until(bench.now + 6.0)
         assert len(progress(bench)) == 1
+
+
+def test_a_withdrawal_is_told_for_as_long_as_what_it_withdraws_and_a_restart_does_not_begin_that_anew() -> None:
+    bench = connected(3)
+    bench.give(AnnounceWish(SUBJECT, None, withdrawn_at_s=EPOCH_S - RECORD_VALIDITY_S + 60.0))
+    bench.answer_all(QUIET)
+    [done] = progress(bench)
+    assert (done.withdrawn, done.ended, done.replicas) == (True, True, 4)

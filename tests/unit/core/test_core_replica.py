@@ -244,3 +244,14 @@ def test_servers_named_by_address_share_the_share_of_their_network(name: str) ->
 def node_of(record: tuple[bytes, bytes]) -> int:
     public_key = msgpack.unpackb(record[0])[2]
     return int.from_bytes(hashlib.sha256(public_key).digest(), "big")
+
+
+def test_a_record_of_a_kind_that_is_not_known_is_refused_and_takes_no_known_ones_place() -> None:
+    state = node()
+    held = signed()
+    assert answer(state, ASKER, Put(((held.body, held.signature),))) == PutDone((PutOutcome(),))
+    fields = msgpack.unpackb(signed(sequence=9).body)
+    body = msgpack.packb([7, *fields[1:]])
+    signature = keys(0).sign(b"mediadht/1/record\n" + body)
+    assert answer(state, ASKER, Put(((body, signature),))) == PutDone((PutOutcome("unknown_kind"),))
+    assert list(state.store) == [held]

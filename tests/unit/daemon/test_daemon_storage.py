@@ -20,7 +20,15 @@ NOW_S = 1_700_000_000.0
 
 
 def row(name: object, *sources: str, withdrawn: bool = False, **more: object) -> StoredAnnouncement:
-    return StoredAnnouncement(subject(name), None, frozenset(), frozenset(sources), withdrawn, **more)  # type: ignore[arg-type]
+    withdrawn_at_s = 7.0 if withdrawn else None
+    return StoredAnnouncement(
+        subject(name),
+        None,
+        frozenset(),
+        frozenset(sources),
+        withdrawn_at_s=withdrawn_at_s,
+        **more,  # type: ignore[arg-type]
+    )
 
 
 def reopened(folder: Path) -> list[StoredAnnouncement]:
@@ -41,10 +49,10 @@ rows = st.builds(
     st.one_of(st.none(), st.just("!abc:example.org")),
     st.frozensets(st.sampled_from(Offer)),
     st.frozensets(st.sampled_from(["api", "feed", "cli"])),
-    st.booleans(),
     st.integers(0, 2**53),
     st.integers(0, 40),
     st.floats(0, 2e9),
+    st.one_of(st.none(), st.floats(0, 2e9)),
 )
 
 
