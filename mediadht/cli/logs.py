@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["LogConfig", "set_up_logging"]
 
-_QUIET: Final = ("httpx", "httpcore", "hypercorn.access")
-"""Loggers that write requests, and so IDs, at level info."""
+_QUIET: Final = ("httpx", "httpcore", "hypercorn.access", "trio-websocket")
+"""Loggers that write requests, and so IDs, at level info; or every message between nodes, at level debug."""
 
 
 class LogConfig(BaseModel):

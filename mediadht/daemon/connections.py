@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import trio
 from trio_websocket import (
     ConnectionClosed,
+    ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
     wrap_client_stream,
@@ -31,7 +32,7 @@ from mediadht.core.keys import KeyPair
 from mediadht.core.session import Hello, PeerSession, Role, refusal_frame
 from mediadht.daemon.streams import PromptStream
 
-__all__ = ["Connection", "Credentials", "accept", "dial", "shake_hands"]
+__all__ = ["Connection", "Credentials", "accept", "dial", "explain", "shake_hands"]
 
 HANDSHAKE_S = 10.0
 """From an accepted or started TCP connection to an open session."""
@@ -201,12 +202,31 @@ async def dial(
             return connection
     except trio.TooSlowError:
         raise RemoteError(Code.TIMED_OUT, f"{endpoint} did not answer within {HANDSHAKE_S:.0f} s") from None
-    except ssl.SSLError as fault:
-        raise RemoteError(Code.UNREACHABLE, f"{endpoint}: TLS failed: {fault.reason or fault}") from fault
-    except HandshakeError as fault:
-        raise RemoteError(Code.UNREACHABLE, f"{endpoint}: no WebSocket there ({fault!r})") from fault
-    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as fault:
-        raise RemoteError(Code.UNREACHABLE, f"{endpoint}: {fault}") from fault
+    except (ssl.SSLError, HandshakeError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as fault:
+        raise RemoteError(Code.UNREACHABLE, f"{endpoint}: {explain(fault)}") from fault
+
+
+def explain(fault: BaseException) -> str:
+    """Why a connection came to nothing, for people."""
+    match fault:
+        case BaseExceptionGroup():
+            return explain(fault.exceptions[0])
+        case ConnectionRejected():
+            return f"no WebSocket there: the answer has HTTP status {fault.status_code}"
+        case HandshakeError() | ConnectionClosed():
+            return "no WebSocket there"
+        case ssl.SSLError():
+            return f"TLS failed: {fault.reason or fault}"
+        case trio.BrokenResourceError() if isinstance(fault.__cause__, ssl.SSLError):
+            return explain(fault.__cause__)
+        case trio.BrokenResourceError() | trio.ClosedResourceError():
+            return "the other side closed the connection"
+        case trio.TooSlowError():
+            return "the handshake took too long"
+        case OSError():
+            return fault.strerror or str(fault)
+        case _:
+            return str(fault) or type(fault).__name__
 
 
 async def accept(

@@ -18,7 +18,7 @@ from mediadht.core.constants import SESSIONS_MAX
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code, EnvironmentFault, RemoteError
 from mediadht.daemon.config import parse_bootstrap, parse_listen
-from mediadht.daemon.connections import HANDSHAKE_S, Connection, Credentials, accept, dial, shake_hands
+from mediadht.daemon.connections import HANDSHAKE_S, Connection, Credentials, accept, dial, explain, shake_hands
 from mediadht.daemon.driver import Driver
 
 __all__ = ["Peering", "bind"]
@@ -241,8 +241,8 @@ class Peering:
         except* Exception as faults:  # noqa: BLE001  (the boundary of one connection)
             if opened:
                 self._log_rarely("error", "a connection ended with an error", cause=faults)
-            else:
-                failed = RemoteError(Code.UNREACHABLE, str(faults.exceptions[0]))
+            elif failed is None:
+                failed = RemoteError(Code.UNREACHABLE, explain(faults))
         finally:
             self._open -= 1
         if failed is not None:
