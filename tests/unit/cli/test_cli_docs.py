@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from mediadht.cli.config import load_configuration
 from mediadht.cli.exit_codes import EXIT_CODE_MEANINGS
 from mediadht.cli.logs import LogConfig
 from mediadht.cli.settings import variable_of
@@ -71,6 +72,16 @@ def written_anew(text: str, mark: str) -> str:
 def test_the_document_says_what_the_code_says(mark: str) -> None:
     text = DOCUMENT.read_text()
     assert written_anew(text, mark) == text, "write it anew with: python tests/unit/cli/test_cli_docs.py"
+
+
+def test_the_example_configuration_is_one(tmp_path: Path) -> None:
+    match = re.search(r"<!-- tried: configuration -->\n```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert match is not None
+    (tmp_path / "mediadht.toml").write_text(match[1])
+    configuration = load_configuration(tmp_path / "mediadht.toml", environ={})
+    assert configuration.front is not None
+    assert configuration.feed is not None
+    assert configuration.node.peer_url == ("wss://matrix.example.org/_mediadht/",)
 
 
 if __name__ == "__main__":
