@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import msgpack
@@ -9,6 +10,7 @@ import pytest
 import trio
 from network_hostile import Hostile, hostile_to
 from network_support import Network, Running, announced, providers_of, subject, until
+from trio_websocket import ConnectionClosed
 
 from mediadht.core.codec import encode
 from mediadht.core.constants import FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX, RECORD_VALIDITY_S
@@ -90,12 +92,12 @@ async def test_records_that_are_refused_each_with_its_code(victim: Running) -> N
             )
         )
         assert daemon.status().records_held == 1
-        assert await providers_of(daemon, subject("a")) == {"hostile.example"}
+        assert await providers_of(daemon, subject("a"), deadline_s=0.2) == {"hostile.example"}
         for name in ("expired", "from the future", "b", "c", "d"):
             assert not await providers_of(daemon, subject(name), deadline_s=0.2)
         # A withdrawal by somebody else withdraws nothing; the signer's own does.
         await peer.ask(Put((signed(other, "a", sequence=99, withdrawn=True),)))
-        assert await providers_of(daemon, subject("a")) == {"hostile.example"}
+        assert await providers_of(daemon, subject("a"), deadline_s=0.2) == {"hostile.example"}
         await peer.ask(Put((signed(keys, "a", sequence=7, withdrawn=True),)))
         assert not await providers_of(daemon, subject("a"), deadline_s=0.2)
         assert await peer.is_served()
@@ -174,7 +176,8 @@ async def test_a_text_message_ends_a_session(victim: Running) -> None:
 
 async def test_a_websocket_message_beyond_all_bounds_ends_it(victim: Running) -> None:
     async with hostile_to(port_of(victim)) as peer:
-        await peer.websocket.send_message(bytes(1 << 20))
+        with contextlib.suppress(ConnectionClosed):
+            await peer.websocket.send_message(bytes(1 << 20))
         assert await peer.reason() == "closed 1009"
 
 
