@@ -3,6 +3,7 @@
 A `Connection` is one WebSocket whose binary messages carry the byte stream of a `PeerSession`, cut anywhere. Dialling
 resolves names itself, so that an address the configuration forbids is never connected to, whatever a peer's contact
 or its DNS says. Handshakes have a deadline. Nothing here knows what messages mean.
+The WebSocket itself is trio-websocket's, by the project's choice: a well-kept library before a faster one of our own.
 Implements `docs/protocol.md`, section "Transport".
 """
 
