@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -40,8 +40,10 @@ class Hostile:
             await self.send_raw(self.session.outgoing())
 
     async def send_raw(self, data: bytes) -> None:
+        """Send, or not if the daemon has hung up: `receive` and `reason` say so."""
         if data:
-            await self.websocket.send_message(data)
+            with contextlib.suppress(ConnectionClosed):
+                await self.websocket.send_message(data)
 
     async def send(self, message: Message) -> None:
         await self.send_raw(self.session.seal(encode(message)))
@@ -92,7 +94,7 @@ class Hostile:
         return data
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def tcp_to(port: int, *, receive_buffer_bytes: int | None = None) -> AsyncIterator[trio.SocketStream]:
     """A TCP connection, closed without ceremony."""
     connecting = trio.socket.socket()
@@ -106,7 +108,7 @@ async def tcp_to(port: int, *, receive_buffer_bytes: int | None = None) -> Async
         await trio.aclose_forcefully(stream)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def hostile_to(
     port: int,
     *,
