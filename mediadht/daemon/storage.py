@@ -87,6 +87,7 @@ class _Batch:
     """Writes that share a transaction, and how it ended."""
 
     works: list[_Work] = field(default_factory=list)
+    durable: bool = False
     done: bool = False
     fault: str | None = None
 
@@ -184,7 +185,7 @@ class Storage:
         values = [_announcement_values(row) for row in rows]
         for row in rows:
             self._lazy_progress.pop(row.subject, None)
-        await self._durably(lambda connection: _upsert_announcements(connection, values))
+        await self._write(lambda connection: _upsert_announcements(connection, values), durable=True)
 
     def note_progress(self, row: StoredAnnouncement) -> None:
         """Write how far this announcement has got soon; nothing else of the row, and only while it is what it says."""
@@ -220,7 +221,7 @@ class Storage:
                 connection.executemany(sql, values)
 
         try:
-            await self._durably(apply)
+            await self._write(apply, durable=False)
         except EnvironmentFault as fault:
             self.trouble = str(fault)
             self._lazy_records = records | self._lazy_records
@@ -230,13 +231,14 @@ class Storage:
         self.trouble = None
         return True
 
-    async def _durably(self, work: _Work) -> None:
-        """Run `work` in a transaction that is on disk when this returns; calls that wait together share one.
+    async def _write(self, work: _Work, *, durable: bool) -> None:
+        """Run `work` in a transaction, on disk when this returns if `durable`; calls that wait together share one.
 
         Not cancelled half-way: whoever calls must learn what the disk now holds.
         """
         batch = self._batch
         batch.works.append(work)
+        batch.durable |= durable
         with trio.CancelScope(shield=True):
             async with self._turn:
                 if not batch.done:
@@ -247,7 +249,7 @@ class Storage:
 
     async def _run_batch(self, batch: _Batch) -> None:
         try:
-            await trio.to_thread.run_sync(self._transaction, batch.works, limiter=self._one)
+            await trio.to_thread.run_sync(self._transaction, batch, limiter=self._one)
         except (sqlite3.Error, OSError) as problem:
             batch.fault = (
                 f"the database {self._path} cannot be written: {problem}. "
@@ -255,11 +257,13 @@ class Storage:
             )
         batch.done = True
 
-    def _transaction(self, works: list[_Work]) -> None:
+    def _transaction(self, batch: _Batch) -> None:
         connection = self._connection
+        # NORMAL waits for no disk and loses nothing when the process dies; with the power it loses the last few.
+        connection.execute(f"PRAGMA synchronous = {'FULL' if batch.durable else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for work in works:
+            for work in batch.works:
                 work(connection)
             connection.execute("COMMIT")
         except BaseException:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mediadht.core.errors import EnvironmentFault
 from mediadht.core.identifiers import room
 from mediadht.core.records import Offer
-from mediadht.daemon.storage import Storage, StoredAnnouncement
+from mediadht.daemon.storage import Storage, StoredAnnouncement, _Batch
 
 NOW_S = 1_700_000_000.0
 
@@ -111,9 +111,9 @@ async def test_calls_that_wait_together_share_a_transaction(storage: Storage, tm
     transactions: list[int] = []
     real = storage._transaction
 
-    def counted(works: list) -> None:
-        transactions.append(len(works))
-        real(works)
+    def counted(batch: _Batch) -> None:
+        transactions.append(len(batch.works))
+        real(batch)
 
     storage._transaction = counted  # type: ignore[method-assign]
     async with trio.open_nursery() as nursery:
