@@ -49,6 +49,7 @@ class LookupOperation(ABC):
         self.likely_distance = -1 if likely is None else state.likely_distance(likely)
         self._sent_s: dict[int, float] = {}
         self._patience: Timer | None = None
+        self._known_prefixes: bytes | None = None
         self.lookup = Lookup(
             target,
             state.book.closest_ids(target, state.settings.k),
@@ -76,6 +77,7 @@ class LookupOperation(ABC):
         """Ask whom the engine wants asked; end if it is done. Called once at the start, then after every change."""
         if self.is_over:
             return
+        self._known_prefixes = None
         for node_id in self.lookup.next():
             self._sent_s[node_id] = self.state.now
             self.state.ask(node_id, self.request_for(node_id), self)
@@ -106,8 +108,10 @@ class LookupOperation(ABC):
                 self._patience.cancel()
 
     def known_prefixes(self) -> bytes:
-        """For a request: whom not to name, because this lookup knows them."""
-        return prefixes(self.lookup.closest_heard(self.state.settings.k))
+        """For a request: whom not to name, because this lookup knows them. The same for all that are asked at once."""
+        if self._known_prefixes is None:
+            self._known_prefixes = prefixes(self.lookup.closest_heard(self.state.settings.k))
+        return self._known_prefixes
 
     # --- Asker ---------------------------------------------------------------------------------------------------
 
