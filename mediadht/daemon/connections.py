@@ -171,20 +171,24 @@ async def dial(
     try:
         with trio.fail_after(HANDSHAKE_S):
             tcp, address = await _connect(host, port, private_allowed=private_allowed)
+            stream: trio.abc.Stream
             try:
-                stream = _prompt(tcp, nursery)
+                stream = prompt = _prompt(tcp, nursery)
                 if secure:
-                    stream = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+                    stream = trio.SSLStream(prompt, tls, server_hostname=host, https_compatible=True)
                     await stream.do_handshake()
-                websocket = await wrap_client_stream(
-                    nursery,
-                    stream,  # type: ignore[arg-type]
-                    url.netloc.rpartition("@")[2],
-                    url.path or "/",
-                    message_queue_size=_MESSAGES_QUEUED_MAX,
-                    max_message_size=_MESSAGE_BYTES_MAX,
-                    receive_buffer_size=_RECEIVE_BYTES,
-                )
+                with prompt.over:
+                    websocket = await wrap_client_stream(
+                        nursery,
+                        stream,  # type: ignore[arg-type]
+                        url.netloc.rpartition("@")[2],
+                        url.path or "/",
+                        message_queue_size=_MESSAGES_QUEUED_MAX,
+                        max_message_size=_MESSAGE_BYTES_MAX,
+                        receive_buffer_size=_RECEIVE_BYTES,
+                    )
+                if prompt.over.cancelled_caught:
+                    raise trio.BrokenResourceError
                 hello = credentials.hello()
                 session = PeerSession(
                     Role.DIALER,
@@ -237,17 +241,21 @@ async def accept(
 
     Whoever calls it closes `tcp`, however this ends.
     """
-    stream = _prompt(tcp, nursery)
+    prompt = _prompt(tcp, nursery)
+    stream: trio.abc.Stream = prompt
     if tls is not None:
-        stream = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
-    request = await wrap_server_stream(
-        nursery,
-        stream,
-        message_queue_size=_MESSAGES_QUEUED_MAX,
-        max_message_size=_MESSAGE_BYTES_MAX,
-        receive_buffer_size=_RECEIVE_BYTES,
-    )
-    websocket = await request.accept()
+        stream = trio.SSLStream(prompt, tls, server_side=True, https_compatible=True)
+    with prompt.over:
+        request = await wrap_server_stream(
+            nursery,
+            stream,
+            message_queue_size=_MESSAGES_QUEUED_MAX,
+            max_message_size=_MESSAGE_BYTES_MAX,
+            receive_buffer_size=_RECEIVE_BYTES,
+        )
+        websocket = await request.accept()
+    if prompt.over.cancelled_caught:
+        raise RemoteError(Code.UNREACHABLE, "it hung up, or did not ask for a WebSocket")
     session = PeerSession(
         Role.LISTENER,
         credentials.keys,
@@ -258,7 +266,7 @@ async def accept(
     return Connection(websocket, stream, session, outbound=False)
 
 
-def _prompt(tcp: trio.SocketStream, nursery: trio.Nursery) -> trio.abc.Stream:
+def _prompt(tcp: trio.SocketStream, nursery: trio.Nursery) -> PromptStream:
     """`tcp` with sends that never wait: below TLS as well, for nobody may hold up the driver by not reading."""
     prompt = PromptStream(tcp, unsent_bytes_max=_UNSENT_BYTES_MAX)
     nursery.start_soon(prompt.flush_task)

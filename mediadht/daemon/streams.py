@@ -26,6 +26,8 @@ class PromptStream(trio.abc.HalfCloseableStream):
         self._unsent_bytes_max = unsent_bytes_max
         self._wake = trio.Event()
         self._closed = False
+        self.over = trio.CancelScope()
+        """Cancelled once nothing more can be received. Surround with it what would go on waiting."""
         self.sent_bytes = 0
         self.received_bytes = 0
 
@@ -75,7 +77,10 @@ class PromptStream(trio.abc.HalfCloseableStream):
             except BlockingIOError:
                 continue
             except OSError as fault:
+                self.over.cancel()
                 raise trio.BrokenResourceError(str(fault)) from fault
+            if not data:
+                self.over.cancel()
             self.received_bytes += len(data)
             return data
 
@@ -83,6 +88,7 @@ class PromptStream(trio.abc.HalfCloseableStream):
         if not self._closed:
             self._closed = True
             self._wake.set()
+            self.over.cancel()
         await self.socket_stream.aclose()
 
     def _open_descriptor(self) -> int:

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trustme
 from network_hostile import hostile_to, tcp_to
-from network_support import Network, Running, subject, until
+from network_support import Network, Running, subject, until, url_of
 
 from mediadht.core.errors import Code
 from mediadht.core.keys import KeyPair
@@ -105,6 +105,27 @@ async def test_a_byte_at_a_time_for_ever_is_dropped_too(victim: Running) -> None
         nursery.start_soon(drip)
         await ended(stream)
         nursery.cancel_scope.cancel()
+
+
+async def test_who_hangs_up_before_the_handshake_holds_no_place(network: Network) -> None:
+    """Health checks of load balancers do so all day."""
+    victim = await network.add()
+    for data in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00" + bytes(200)):
+        async with tcp_to(port_of(victim)) as stream:
+            await until("it is noticed", lambda: victim.daemon._peering._accepting == 1)
+            if data:
+                await stream.send_all(data)
+        await until("its place is free", lambda: victim.daemon._peering._accepting == 0, within_s=3)
+    assert refused(victim) == 3
+
+
+async def test_dialling_somebody_who_hangs_up_fails_at_once(network: Network) -> None:
+    listeners = await network.nursery.start(trio.serve_tcp, trio.aclose_forcefully, 0)
+    port = listeners[0].socket.getsockname()[1]
+    started = trio.current_time()
+    caller = (await network.add(bootstrap=(url_of(port),))).daemon
+    await until("it says so", lambda: any("closed the connection" in text for text in caller.status().warnings))
+    assert trio.current_time() - started < 5
 
 
 async def test_a_probe_that_does_not_hang_up_is_dropped_and_is_no_session(victim: Running) -> None:

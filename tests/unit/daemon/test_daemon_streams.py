@@ -100,8 +100,10 @@ async def test_receiving(ends: tuple[PromptStream, trio.SocketStream]) -> None:
     assert await prompt.receive_some(4) == b"abcd"
     assert await prompt.receive_some() == b"ef"
     assert prompt.received_bytes == 6
+    assert not prompt.over.cancel_called
     await other.aclose()
     assert await prompt.receive_some() == b""
+    assert prompt.over.cancel_called
 
 
 async def test_sending_to_somebody_who_has_gone(ends: tuple[PromptStream, trio.SocketStream]) -> None:
