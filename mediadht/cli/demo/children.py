@@ -156,6 +156,7 @@ class Children:
     def __enter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -165,6 +166,7 @@ class Children:
         for child in self._children:
             child.kill()
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C between the fork and our noting it would lose a process
     def start(self, name: str, command: Sequence[str], log_path: Path) -> Child:
         """Start `command` (its first word a full path), with output appended to `log_path`.
 
