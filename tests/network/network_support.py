@@ -145,6 +145,10 @@ class Network:
         self.running.append(running)
         return running
 
+    async def rejoin(self, config: DaemonConfig) -> None:
+        """Start one that was there before."""
+        self.running.append(await self.run(config))
+
     async def grow(self, count: int) -> None:
         for _ in range(count):
             await self.add()

@@ -14,7 +14,7 @@ from mediadht.core.identifiers import media
 from mediadht.daemon.config import DaemonConfig
 from mediadht.daemon.daemon import Daemon
 
-ROUNDS = 22
+ROUNDS = 20
 SEED = 2
 TASKS = 3
 
