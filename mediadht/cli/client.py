@@ -201,7 +201,11 @@ class ApiClient:
         """The error that an answer of 400 or more stands for."""
         errcode, text = str(answer.get("errcode", "")), str(answer.get("error", f"HTTP status {status}"))
         match status:
-            case 401 | 403:
+            case 401:
+                return ConfigurationError(
+                    f"the daemon at {self._address} refuses us: {text}; name its configuration with --config"
+                )
+            case 403:
                 return ConfigurationError(f"the daemon at {self._address} refuses us: {text}")
             case 409:
                 return ConfigurationError(text)
