@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from os import getloadavg
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def main(quick: bool, json_file: Path | None, **options: Any) -> None:
     chosen["systems"] = ("mediadht", "kademlia") if chosen.pop("baseline") else ("mediadht",)
     console = Console(width=None if Console().is_terminal else 220)
     results: dict[str, Any] = {"machine": machine(), "settings": chosen, "networks": [], "kills": []}
-    results |= {"idle_daemon": None, "wrong": []}
+    results |= {"idle_daemon": None, "wrong": [], "loads": []}
     jobs = _jobs(chosen, results)
     console.print(_about(chosen, results["machine"]), highlight=False)
     columns = (
@@ -68,7 +69,7 @@ def main(quick: bool, json_file: Path | None, **options: Any) -> None:
             progress.advance(task)
     results["machine"]["load_at_end"] = machine()["load"]
     show(console, results)
-    console.print(f"load average {results['machine']['load']} before, {results['machine']['load_at_end']} after")
+    console.print(f"load average before and after each part: {results['loads']}", highlight=False)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     raise SystemExit(1 if results["wrong"] else 0)
@@ -79,10 +80,12 @@ Job = Callable[[Callable[[str], None]], Awaitable[None]]
 
 def _run(job: Job, results: dict[str, Any], say: Callable[[str], None]) -> None:
     """Run one part; what goes wrong in it is noted, and the others still run."""
+    load = getloadavg()
     try:
         trio.run(job, say)
     except* (BenchmarkFault, trio.TooSlowError, OSError, AssertionError) as faults:
         results["wrong"] += [f"a part failed: {fault!r}" for fault in faults.exceptions]
+    results["loads"].append([load[0], getloadavg()[0]])
 
 
 def _jobs(chosen: dict[str, Any], results: dict[str, Any]) -> list[Job]:

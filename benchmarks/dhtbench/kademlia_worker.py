@@ -17,7 +17,7 @@ from kademlia.network import Server
 from kademlia.utils import digest
 
 from dhtbench.plan import node_seed
-from dhtbench.worker import answered, process_figures, sliced
+from dhtbench.worker import answered, freeze, process_figures, sliced
 
 _LINE_BYTES_MAX = 1 << 26
 
@@ -30,7 +30,8 @@ class Worker:
         self._messages = self._bytes = 0
         self._requests: dict[int, int] = {}
         self.commands = {
-            name: getattr(self, name) for name in ("start", "status", "announce", "lookup", "holders", "figures")
+            name: getattr(self, name)
+            for name in ("start", "status", "announce", "lookup", "holders", "figures", "freeze")
         }
 
     async def start(self, nodes: list[list[int]], bootstrap: list[int], folder: str, seed: int, total: int) -> None:
@@ -67,6 +68,10 @@ class Worker:
             contacts = sum(len(bucket) for bucket in server.protocol.router.buckets)
             found.append({"sessions": 0, "table": contacts, "known": contacts, "size": 0, "records": 0})
         return found
+
+    async def freeze(self) -> None:
+        """See `worker.freeze`."""
+        freeze()
 
     async def figures(self) -> dict[str, float]:
         """Counters of this process."""

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from dhtbench.plan import node_seed
-from dhtbench.worker import answered, process_figures, sliced
+from dhtbench.worker import answered, freeze, process_figures, sliced
 from mediadht.core.events import AnnouncementProgress, Notice
 from mediadht.core.identifiers import Subject, media
 from mediadht.daemon import streams
@@ -52,7 +52,8 @@ class Worker:
         self._daemons: dict[int, Daemon] = {}
         self._stored: dict[Subject, trio.Event] = {}
         self.commands = {
-            name: getattr(self, name) for name in ("start", "status", "announce", "lookup", "holders", "figures")
+            name: getattr(self, name)
+            for name in ("start", "status", "announce", "lookup", "holders", "figures", "freeze")
         }
 
     async def start(self, nodes: list[list[int]], bootstrap: list[int], folder: str, seed: int, total: int) -> None:
@@ -99,6 +100,10 @@ class Worker:
                 }
             )
         return found
+
+    async def freeze(self) -> None:
+        """See `worker.freeze`."""
+        freeze()
 
     async def figures(self) -> dict[str, float]:
         """Counters of this process."""

@@ -30,6 +30,9 @@ __all__ = ["Settings", "idle_daemon", "kills", "network"]
 AT_ONCE = 16
 WARM_KEYS_PER_NODE = 12
 PROVIDERS = 100
+QUIET_WINDOW_S = 10.0
+QUIET_SHARE = 0.85
+QUIET_S_MAX = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +56,33 @@ async def network(settings: Settings, system: str, nodes: int, workers: int) -> 
     plan = Plan(settings.seed, nodes, workers)
     settings.say(f"{system}, {nodes} nodes: joining")
     async with open_fleet(system, plan) as fleet:
-        await _settle(settings, fleet)
         report: dict[str, Any] = {"system": system, "nodes": nodes, "workers": workers}
-        report["idle"] = await _idle_network(settings, fleet)
-        rate = report["idle"]["cpu_s_per_s"]
+        report["settled_s"] = await _settle(settings, fleet)
+        await fleet.ask_all("freeze")
         report["joined"] = _spread(await fleet.status())
         count = settings.operations
         fresh = plan.announces("fresh", max(16, count // 5))
-        report["announce_fresh"] = await _measured(fleet, rate, "announce", fresh, 1)
+        report["announce_fresh"] = await _measured(fleet, "announce", fresh, 1)
         settings.say(f"{system}, {nodes} nodes: warming up")
         await fleet.at_once("lookup", plan.strangers("warm", WARM_KEYS_PER_NODE), AT_ONCE)
+        await fleet.ask_all("freeze")
         report["warm"] = _spread(await fleet.status())
+        report["quiet_s"] = await _until_quiet(settings, fleet)
+        report["idle_before"] = await _idle_network(settings, fleet)
         announced: list[Operation] = []
         for at_once in (1, AT_ONCE):
             settings.say(f"{system}, {nodes} nodes: announcing, {at_once} at a time")
             keys = plan.announces(f"announce{at_once}", count)
-            report[f"announce_{at_once}"] = await _measured(fleet, rate, "announce", keys, at_once)
+            report[f"announce_{at_once}"] = await _measured(fleet, "announce", keys, at_once)
             announced += keys
         for at_once in (1, AT_ONCE):
             settings.say(f"{system}, {nodes} nodes: looking up, {at_once} at a time")
             keys = plan.lookups(f"lookup{at_once}", announced, count, fleet.living_nodes)
-            report[f"lookup_{at_once}"] = await _measured(fleet, rate, "lookup", keys, at_once)
+            report[f"lookup_{at_once}"] = await _measured(fleet, "lookup", keys, at_once)
         report["memory_bytes"] = await _memory(fleet)
+        await _until_quiet(settings, fleet)
+        report["idle_after"] = await _idle_network(settings, fleet)
+        _take_off_idle_share(report)
         if nodes > 2:
             settings.say(f"{system}, {nodes} nodes: many providers")
             report["providers"] = await _many_providers(fleet)
@@ -89,8 +97,9 @@ async def network(settings: Settings, system: str, nodes: int, workers: int) -> 
     return report
 
 
-async def _settle(settings: Settings, fleet: Fleet) -> None:
-    """Wait as long as was said, and until every node knows somebody."""
+async def _settle(settings: Settings, fleet: Fleet) -> float:
+    """Wait as long as was said and until the network is quiet; returns how long, from the last start, that was."""
+    started = trio.current_time()
     until = trio.current_time() + settings.settle_s
     while (left := until - trio.current_time()) > 0:
         settings.say(f"{fleet.system}, {fleet.plan.nodes} nodes: settling, {left:.0f} s")
@@ -98,6 +107,22 @@ async def _settle(settings: Settings, fleet: Fleet) -> None:
     status = await fleet.status()
     if fleet.plan.nodes > 1 and min(node["table"] for node in status) == 0:
         raise BenchmarkFault(f"{fleet.system}: a node has not joined {settings.settle_s:.0f} s after the last started")
+    await _until_quiet(settings, fleet)
+    return trio.current_time() - started
+
+
+async def _until_quiet(settings: Settings, fleet: Fleet) -> float:
+    """Wait until the traffic no longer falls: two windows alike, or `QUIET_S_MAX`; returns the seconds waited."""
+    started, rate = trio.current_time(), float("inf")
+    while (waited_s := trio.current_time() - started) < QUIET_S_MAX:
+        settings.say(f"{fleet.system}, {fleet.plan.nodes} nodes: until it is quiet, {waited_s:.0f} s")
+        before = (await fleet.figures())["messages"]
+        await trio.sleep(QUIET_WINDOW_S)
+        latest = ((await fleet.figures())["messages"] - before) / QUIET_WINDOW_S
+        if latest >= QUIET_SHARE * rate or latest == 0:
+            break
+        rate = latest
+    return trio.current_time() - started
 
 
 async def _idle_network(settings: Settings, fleet: Fleet) -> dict[str, float]:
@@ -118,7 +143,7 @@ async def _idle_network(settings: Settings, fleet: Fleet) -> dict[str, float]:
     }
 
 
-async def _measured(fleet: Fleet, idle_rate: float, do: str, keys: list[Operation], at_once: int) -> dict[str, Any]:
+async def _measured(fleet: Fleet, do: str, keys: list[Operation], at_once: int) -> dict[str, Any]:
     """Do it, and say what each operation took, also in CPU time, messages and bytes of all nodes together."""
     before, started = await fleet.figures(), trio.current_time()
     run = await (fleet.one_after_the_other(do, keys) if at_once == 1 else fleet.at_once(do, keys, at_once))
@@ -129,11 +154,24 @@ async def _measured(fleet: Fleet, idle_rate: float, do: str, keys: list[Operatio
         "what": do,
         "at_once": at_once,
         "cpu_ms": 1000 * spent["cpu_s"],
-        "cpu_net_ms": 1000 * (spent["cpu_s"] - idle_rate * took_s / len(keys)),
+        "took_s": took_s,
         "messages": spent["messages"],
         "bytes": spent["bytes"],
         "dials": spent["dials"],
     }
+
+
+def _take_off_idle_share(report: dict[str, Any]) -> None:
+    """What the operations alone cost: less what the network spends anyway, by the lower of two measurements.
+
+    The lower, so that what is left is rather too much than too little. A background that was not steady would make
+    even that wrong: less than nothing is then said to be unknown.
+    """
+    idle = min(report["idle_before"]["cpu_s_per_s"], report["idle_after"]["cpu_s_per_s"])
+    for name, part in report.items():
+        if name.startswith(("announce", "lookup")):
+            net_ms = part["cpu_ms"] - 1000 * idle * part["took_s"] / part["operations"]
+            part["cpu_net_ms"] = net_ms if net_ms > 0 else None
 
 
 async def _memory(fleet: Fleet) -> dict[str, float]:
@@ -189,6 +227,7 @@ async def kills(settings: Settings, system: str, nodes: int, workers: int, how: 
         await _settle(settings, fleet)
         settings.say(f"{about}: warming up and announcing")
         await fleet.at_once("lookup", plan.strangers("warm", WARM_KEYS_PER_NODE), AT_ONCE)
+        await fleet.ask_all("freeze")
         announced = plan.announces("kills", settings.operations)
         run = await fleet.at_once("announce", announced, AT_ONCE)
         held = await fleet.holders(announced)

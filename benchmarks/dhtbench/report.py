@@ -40,8 +40,22 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def _announces(networks: list[dict[str, Any]]) -> Table:
     table = _table(
-        "Announces: until replicas have acknowledged (ms); CPU of all nodes together, idle share taken off",
-        *("system", "N", "work", "p50", "p99", "per s", "CPU ms", "messages", "KiB", "dials", "replicas"),
+        "Announces: until replicas have acknowledged (ms); CPU of all nodes together, and net of the idle share",
+        *(
+            "system",
+            "N",
+            "work",
+            "p50",
+            "p99",
+            "on disk p50",
+            "per s",
+            "CPU ms",
+            "net",
+            "messages",
+            "KiB",
+            "dials",
+            "replicas",
+        ),
     )
     kinds = {"fresh": "network fresh, 1 at a time", "1": "warm, 1 at a time", "16": "warm, 16 at a time"}
     for part in networks:
@@ -49,7 +63,8 @@ def _announces(networks: list[dict[str, Any]]) -> Table:
             row = part[f"announce_{kind}"]
             table.add_row(
                 *(part["system"], str(part["nodes"]), work, _number(row["p50_ms"]), _number(row["p99_ms"])),
-                *(_number(row["per_s"], 0), _number(row["cpu_net_ms"]), _number(row["messages"], 1)),
+                *(_number(row["durable_p50_ms"]), _number(row["per_s"], 0), _number(row["cpu_ms"])),
+                *(_number(row["cpu_net_ms"]), _number(row["messages"], 1)),
                 *(_number(row["bytes"] / 1024, 1), _number(row["dials"], 1), _number(row["replicas_p50"], 0)),
             )
     return table
@@ -59,7 +74,7 @@ def _lookups(networks: list[dict[str, Any]]) -> Table:
     table = _table(
         "Lookups, warm (ms). `asked`: only those whose node held no copy itself, so that others had to be asked",
         *("system", "N", "work", "p50", "p99", "first p50", "first p99", "asked", "asked p50", "asked first p50"),
-        *("asked first p99", "per s", "CPU ms", "messages", "KiB", "requests p50/max"),
+        *("asked first p99", "per s", "CPU ms", "net", "messages", "KiB", "requests p50/max"),
     )
     for part in networks:
         for at_once in (1, 16):
@@ -71,8 +86,9 @@ def _lookups(networks: list[dict[str, Any]]) -> Table:
                 *(_number(row[name]) for name in times),
                 str(row["asked"]),
                 *(_number(row[name]) for name in asked),
-                *(_number(row["per_s"], 0), _number(row["cpu_net_ms"]), _number(row["messages"], 1)),
-                *(_number(row["bytes"] / 1024, 1), f"{row['requests_p50'] or '-'} / {row['requests_max'] or '-'}"),
+                *(_number(row["per_s"], 0), _number(row["cpu_ms"]), _number(row["cpu_net_ms"])),
+                *(_number(row["messages"], 1), _number(row["bytes"] / 1024, 1)),
+                f"{row['requests_p50'] or '-'} / {row['requests_max'] or '-'}",
             )
     return table
 
@@ -80,15 +96,17 @@ def _lookups(networks: list[dict[str, Any]]) -> Table:
 def _costs(networks: list[dict[str, Any]]) -> Table:
     table = _table(
         "What it costs to be there, per daemon",
-        *("system", "N", "processes", "MiB, warm", "sessions as joined", "sessions warm", "idle CPU %", "messages/s"),
+        *("system", "N", "processes", "MiB, warm", "sessions as joined", "sessions warm", "settled s"),
+        *("idle CPU %: before", "after", "idle messages/s: before", "after"),
     )
     for part in networks:
         table.add_row(
             *(part["system"], str(part["nodes"]), str(part["workers"])),
             _number(part["memory_bytes"]["per_daemon"] / MIB, 2),
             *(_number(part[when]["sessions_mean"], 0) for when in ("joined", "warm")),
-            _number(part["idle"]["cpu_percent_per_daemon"], 3),
-            _number(part["idle"]["messages_per_s_per_daemon"], 2),
+            _number(part["settled_s"], 0),
+            *(_number(part[f"idle_{when}"]["cpu_percent_per_daemon"], 3) for when in ("before", "after")),
+            *(_number(part[f"idle_{when}"]["messages_per_s_per_daemon"], 2) for when in ("before", "after")),
         )
     return table
 

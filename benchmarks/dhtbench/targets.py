@@ -44,7 +44,7 @@ def _of_network(ours: dict[str, Any], theirs: dict[str, Any] | None) -> list[Tar
     about = f"N = {ours['nodes']}"
     lookup, announce = ours["lookup_1"], ours["announce_1"]
     typical, most = lookup["requests_p50"], lookup["requests_max"]
-    asked = lookup["asked_first_p50_ms"]
+    asked, cpu_ms = lookup["asked_first_p50_ms"], announce["cpu_net_ms"]
     found = []
     if most is not None:
         found.append(Target(f"{about}: 3 requests a lookup typically, 6 at most", f"{typical}, {most}", most <= 6))
@@ -53,13 +53,14 @@ def _of_network(ours: dict[str, Any], theirs: dict[str, Any] | None) -> list[Tar
             _below(f"{about}: first provider p50 < 1 ms, asked of others", asked, 1.0, "ms"),
             _below(f"{about}: first provider p50 < 0.45 ms, asked of others", asked, 0.45, "ms"),
         ]
+    unit = f"ms net of the idle share, {announce['cpu_ms']:.1f} ms in all"
     found += [
-        _below(f"{about}: CPU per announce < 18 ms", announce["cpu_ms"], 18.0, "ms"),
-        _below(f"{about}: CPU per announce < 5 ms", announce["cpu_ms"], 5.0, "ms"),
+        _below(f"{about}: CPU per announce < 18 ms", cpu_ms, 18.0, unit),
+        _below(f"{about}: CPU per announce < 5 ms", cpu_ms, 5.0, unit),
     ]
     if theirs is not None:
-        limit = theirs["announce_1"]["cpu_ms"]
-        found.append(_below(f"{about}: CPU per announce < kademlia's {limit:.1f} ms", announce["cpu_ms"], limit, "ms"))
+        limit = theirs["announce_1"]["cpu_net_ms"] or theirs["announce_1"]["cpu_ms"]
+        found.append(_below(f"{about}: CPU per announce < kademlia's {limit:.1f} ms", cpu_ms, limit, unit))
     if "providers" in ours:
         part = ours["providers"]
         figure = f"{part['fetched_min']} fetched, {part['counted_min']} counted"
