@@ -287,7 +287,8 @@ def test_the_token_is_sent_and_never_shown(cli: Cli, api: Any, tmp_path: Path) -
     told = cli("status", "--config", config)
     assert told.code == ExitCode.CONFIGURATION
     assert told.err == (
-        f"mediadht: the daemon at {api.listen} refuses us: that is not the token; name its configuration with --config\n"
+        f"mediadht: the daemon at {api.listen} refuses us: that is not the token; "
+        "name its configuration with --config\n"
     )
     assert api.requests[0][3]["Authorization"] == f"Bearer {token}"
     assert token not in told.out + told.err
