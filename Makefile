@@ -41,8 +41,9 @@ $(STAMP_TEST): pyproject.toml | $(BIN)/python
 	@$(PIP) -e '.[test,homeserver,bench,sim,lint]'
 	@touch $@ $(STAMP_DEMO)
 
+demo: export FILE := $(FILE)
 demo: $(STAMP_DEMO)
-	@$(BIN)/mediadht demo $(if $(FILE),'$(FILE)')
+	@$(BIN)/mediadht demo $${FILE:+"$$FILE"}
 
 test: $(STAMP_TEST)
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)

@@ -1,7 +1,7 @@
 """Every constant of the protocol, in one place, each with its unit, its reason and its precedent.
 
 Units stand last in the name. Nothing else in `core` holds a number that a second implementation would have to know.
-Change one only with a measurement or a simulation that shows why (`docs/research.md`).
+Change one only with a measurement or a simulation that shows why.
 """
 
 from __future__ import annotations

@@ -295,7 +295,7 @@ class AnnouncementProgress:
     """Nothing of it is left to do: it may be forgotten."""
     sequence: int
     replicas: int
-    """Replicas that acknowledged it."""
+    """Other nodes that acknowledged it: the own copy is no news to anybody."""
     next_in_s: float
     trouble: str | None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from mediadht.core.constants import (
     HANDOVER_KEYS_MAX,
@@ -58,9 +59,9 @@ class Handover:
         plan: dict[int, list[Record]] = {}
         k, count = self._state.settings.k, 0
         if self._state.is_replica:
-            for record in self._state.store:
+            for record in islice(self._state.store, HANDOVER_RECORDS_MAX):
                 ids = self._state.closest_live(record.key, k + 1)
-                if self._state.own_id in ids[:k] and len(ids) > k and count < HANDOVER_RECORDS_MAX:
+                if self._state.own_id in ids[:k] and len(ids) > k:
                     plan.setdefault(ids[k], []).append(record)
                     count += 1
         is_over = False

@@ -25,7 +25,7 @@ from mediadht.core.events import LookupEnded, PingEnded, ProviderFound
 from mediadht.core.identifiers import Subject
 from mediadht.core.lookup import Lookup, State
 from mediadht.core.messages import Find, Found, Get, Got, Ping, Pong, Request, Response
-from mediadht.core.records import Payload, Record, RecordKind, check_times, open_payload, parse_record
+from mediadht.core.records import Payload, Record, RecordKind, open_payload, parse_record
 from mediadht.core.requests import Pending
 from mediadht.core.state import NodeState, prefixes
 from mediadht.core.timers import Timer
@@ -194,6 +194,8 @@ class FindProviders(LookupOperation):
         self._handed_on = 0
         self._total = len(own)
         self._own_useful = bool(own)
+        self._is_alone = state.is_replica and not state.settings.expects_peers and not len(state.book)
+        """A network of one: what this node does not hold, nobody does."""
         self._page_from: int | None = None
         self._pages = 0
         super().__init__(
@@ -249,7 +251,7 @@ class FindProviders(LookupOperation):
             LookupEnded(
                 self._operation,
                 max(self._total, self._handed_on),
-                self.lookup.answers + self._own_useful,
+                self.lookup.answers + (self._own_useful or self._is_alone),
                 self.lookup.useful,
                 self.lookup.requests + self._pages,
                 self.complete,
@@ -270,11 +272,11 @@ class FindProviders(LookupOperation):
         seen = body in self._bodies
         try:
             record = parse_record(body, signature, verify=not seen)
-            check_times(record, self.state.wall_s)
         except RemoteError:
             return None
         self._bodies.add(body)
-        if record.key != self.target or record.kind != RecordKind.PROVIDER:
+        if record.key != self.target or record.kind != RecordKind.PROVIDER or record.expires_s <= self.state.wall_s:
+            # One that expires too late was judged by the replica's clock: ours may be the wrong one.
             return None
         return record
 

@@ -239,7 +239,7 @@ class Publisher:
                 record.withdrawn,
                 ended,
                 held.sequence,
-                len(outcome.replicas),
+                others,
                 next_s - now,
                 trouble,
             )

@@ -50,6 +50,8 @@ class NodeSettings:
     contacts_max: int = CONTACT_CACHE_MAX
     records_max: int = STORE_RECORDS_MAX
     k: int = K
+    expects_peers: bool = False
+    """Whether there are other nodes that this one should find: without any it is then cut off, not alone."""
 
 
 @dataclass(slots=True)

@@ -138,7 +138,7 @@ class Announcer:
             self._storage.forget_announcement(notice.subject)
             return
         row.sequence, row.replicas = notice.sequence, notice.replicas
-        if notice.replicas:
+        if notice.trouble is None:
             row.stored_at_s = time.time()
         self._next_s[notice.subject] = time.time() + notice.next_in_s
         if notice.trouble is None:

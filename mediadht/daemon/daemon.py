@@ -88,6 +88,7 @@ class Daemon:
             sessions_max=config.sessions_max,
             contacts_max=config.contacts_max,
             records_max=config.records_max,
+            expects_peers=bool(config.bootstrap),
         )
         node = Node(
             keys,

@@ -99,10 +99,10 @@ class Announcement:
     offers: frozenset[Offer]
     sequence: int
     replicas: int
-    """Replicas that acknowledged it at the latest round; 0 before the first."""
+    """Other nodes that acknowledged it at the latest round; 0 before the first."""
     withdrawn: bool
     stored_s_ago: float | None
-    """Seconds since the latest round that a replica acknowledged; None if there was none yet."""
+    """Seconds since the latest round that enough replicas acknowledged; None if there was none yet."""
     next_in_s: float
     """Seconds until it is stored again."""
     trouble: str | None

@@ -57,7 +57,7 @@ class StoredAnnouncement:
     sequence: int = 0
     replicas: int = 0
     stored_at_s: float = 0.0
-    """Unix time of the latest round that a replica acknowledged; 0 for none."""
+    """Unix time of the latest round that enough replicas acknowledged; 0 for none: then it is due at the start."""
     withdrawn_at_s: float | None = None
     """Unix time; None where it stands."""
 

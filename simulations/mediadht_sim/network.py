@@ -1,8 +1,8 @@
 """A simulated network of real nodes: it obeys `mediadht.core`'s effects as the trio driver does, in virtual time.
 
 Links have a latency, may lose messages, and can be cut; nodes can crash (connections break), freeze (nothing answers,
-nothing closes) and return. Messages pass through the codec unless told otherwise. What it leaves out (bandwidth,
-handshakes byte by byte) is stated in `docs/research.md`.
+nothing closes) and return. Messages pass through the codec unless told otherwise. It leaves out
+bandwidth and the bytes of handshakes.
 """
 
 from __future__ import annotations

@@ -62,6 +62,22 @@ async def test_what_was_announced_alone_is_told_to_the_first_who_comes(network: 
     assert second.status().network_size_estimate == 2
 
 
+async def test_what_was_announced_alone_is_told_after_a_restart_among_others(network: Network) -> None:
+    alone = await network.add("alone")
+    await alone.daemon.announce([wish("early"), wish("gone")])
+    await until("the first rounds are over", lambda: all(a.trouble for a in alone.daemon.announcements()))
+    assert alone.daemon.status().announcements_pending == 2
+    await alone.daemon.withdraw([subject("gone")])
+    await network.stop()
+    await network.grow(3)
+    await network.joined()
+    again = await network.run(alone.config.model_copy(update={"bootstrap": network.running[0].config.peer_url}))
+    network.running.append(again)
+    await until("the others hold it", lambda: again.daemon.status().announcements_pending == 0)
+    assert await providers_of(network.daemons[0], subject("early")) == {again.daemon.server_name}
+    assert await providers_of(network.daemons[0], subject("gone")) == set()
+
+
 async def test_thirty_announce_find_and_withdraw(network: Network) -> None:
     await network.grow(30)
     await network.joined(sessions=20)

@@ -55,7 +55,15 @@ def test_nothing_is_installed_twice(tmp_path: Path) -> None:
 
 
 def test_the_demo_takes_a_file(tmp_path: Path) -> None:
-    assert "/mediadht demo 'a b.png'" in make("--dry-run", "demo", "FILE=a b.png").stdout
+    script = make("--dry-run", "demo", "FILE=it's a b.png").stdout.splitlines()[-1]
+    words = subprocess.run(
+        ["sh", "-c", script.replace(".venv/bin/mediadht", "printf '%s|'")],
+        env={"FILE": "it's a b.png"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert words == "demo|it's a b.png|"
 
 
 def test_an_old_python_is_refused(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_node_alone_finds_its_own_and_tells_it_as_soon_as_another_comes() -> N
     add(net, 1, settle_s=20)
     assert providers(look_up(net, [(1, subject("early"))])[0]) == {name(net, 0)}
     progress = net.nodes[0].progress[subject("early").key]
-    assert (progress.trouble, progress.replicas) == (None, 2)
+    assert (progress.trouble, progress.replicas) == (None, 1)
 
 
 def test_a_node_without_an_address_announces_and_finds_but_keeps_nothing_for_others() -> None:
