@@ -170,7 +170,7 @@ class Network:
 
 
 async def announced(daemon: Daemon, names: list[object], *, replicas: int = 1) -> list[Subject]:
-    """Announce and wait until each lies on so many replicas."""
+    """Announce and wait until so many other nodes hold each."""
     subjects = [subject(name) for name in names]
     await daemon.announce([Announce(each, "api") for each in subjects])
 
@@ -178,7 +178,7 @@ async def announced(daemon: Daemon, names: list[object], *, replicas: int = 1) -
         shown = [daemon.announcement(each) for each in subjects]
         return all(each is not None and each.replicas >= replicas for each in shown)
 
-    await until(f"{len(subjects)} announcements on {replicas} replicas", stored)
+    await until(f"{len(subjects)} announcements on {replicas} other nodes", stored)
     return subjects
 
 

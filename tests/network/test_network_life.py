@@ -41,7 +41,7 @@ async def test_small_networks_store_find_and_withdraw(network: Network, count: i
     await network.grow(count)
     await network.joined()
     for teller in network.daemons:
-        await announced(teller, [f"of {teller.server_name}"], replicas=count)
+        await announced(teller, [f"of {teller.server_name}"], replicas=count - 1)
     for teller in network.daemons:
         for reader in network.daemons:
             assert await providers_of(reader, subject(f"of {teller.server_name}")) == {teller.server_name}

@@ -75,9 +75,9 @@ async def test_sessions_are_bounded_and_everybody_is_found_all_the_same(network:
     await until("everybody has met everybody", all_known, within_s=40)
     assert most <= 8
     teller = network.daemons[-1]
-    await announced(teller, ["x"], replicas=5)
+    await announced(teller, ["x"], replicas=4)
     assert await providers_of(hub, subject("x")) == {teller.server_name}
-    await announced(hub, ["y"], replicas=5)
+    await announced(hub, ["y"], replicas=4)
     assert await providers_of(teller, subject("y")) == {hub.server_name}
     assert hub.status().sessions <= 8
 
@@ -103,7 +103,7 @@ async def test_a_restarted_peer_is_taken_back_at_once(network: Network) -> None:
 async def test_leaving_takes_less_than_two_seconds_and_keeps_what_was_stored(network: Network) -> None:
     await network.grow(6)
     await network.joined()
-    subjects = await announced(network.daemons[0], list(range(50)), replicas=5)
+    subjects = await announced(network.daemons[0], list(range(50)), replicas=4)
     for leaver in network.running[1:5]:
         started = trio.current_time()
         await leaver.stop()
@@ -127,7 +127,7 @@ async def test_a_session_that_nobody_needs_is_closed_and_opened_again(
     # Without an address of its own: it cannot enter a table, and nothing keeps its sessions.
     guest = (await network.add(peer_url=(), peer_listen=())).daemon
     await network.add()
-    await announced(first, ["x"], replicas=2)
+    await announced(first, ["x"], replicas=1)
     await until("the guest has a session", lambda: guest.status().sessions)
     hurried.setattr(maintenance, "SESSION_IDLE_CLOSE_S", 0.5)
     await until("the idle session is closed", lambda: all_inbound_closed(first, guest))
@@ -167,7 +167,7 @@ async def test_the_network_is_lost_and_comes_back(
 
 async def lose_the_network(network: Network, proxies: list[Proxy], how: str) -> None:
     first, teller, *_, reader = network.daemons
-    await announced(first, ["before"], replicas=5)
+    await announced(first, ["before"], replicas=4)
     for proxy in proxies:
         getattr(proxy, how)()
     await until(

@@ -161,7 +161,7 @@ class AnnouncementAnswer(_Answer):
     room_id: Annotated[str | None, Field(description="The room that holds the media, if one was given.")]
     offers: Offers
     sequence: Annotated[int, Field(description="Of the record; a newer one has a greater one.")]
-    replicas: Annotated[int, Field(description="Nodes that acknowledged the latest round; 0 before the first.")]
+    replicas: Annotated[int, Field(description="Other nodes that acknowledged the latest round; 0 before the first.")]
     stored_s_ago: Annotated[
         float | None, Field(description="Seconds since the latest acknowledged round; null before the first.")
     ]
