@@ -1,4 +1,4 @@
-"""What issue 2 asks for, beside what was measured. A missed figure is said, and explained in `docs/benchmarks.md`."""
+"""What is aimed at, beside what was measured. A missed figure is said, and explained in `docs/benchmarks.md`."""
 
 from __future__ import annotations
 
