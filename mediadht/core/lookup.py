@@ -48,6 +48,7 @@ class Lookup:
         "_by_distance",
         "_in_flight",
         "_k",
+        "_late",
         "_likely_distance",
         "_own_id",
         "_parallelism",
@@ -83,6 +84,7 @@ class Lookup:
         self._by_distance: list[tuple[int, int]] = []
         self._states: dict[int, State] = {}
         self._in_flight = 0
+        self._late = 0
         self._useless = 0
         self._window_cache: list[int] | None = None
         self.useful = 0
@@ -110,8 +112,10 @@ class Lookup:
         """Node IDs to ask now; the caller must ask each, and say what became of it."""
         parallelism = self._parallelism
         if self._useful_enough is not None and (self.useful or self._useless < _USELESS_MAX):
-            # Replicas are expected to be useful: no more are asked than are missing.
-            parallelism = min(parallelism, self._useful_enough - self.useful)
+            # Replicas are expected to be useful: no more are asked than are missing; and one more for each that was
+            # late after the first, lest a lookup among many dead waits for them one after the other.
+            missing = self._useful_enough - self.useful
+            parallelism = min(self._k, missing + self._late - 1) if self._late else min(parallelism, missing)
         places = min(parallelism - self._in_flight, LOOKUP_REQUESTS_MAX - self.requests)
         if places <= 0 or self.is_done:
             return []
@@ -145,6 +149,7 @@ class Lookup:
         if self._states.get(node_id) is State.ASKED:
             self._leave_flight(node_id)
             self._states[node_id] = State.SLOW
+            self._late += 1
             self._window_cache = None
 
     def failed(self, node_id: int) -> None:

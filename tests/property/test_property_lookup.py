@@ -290,6 +290,8 @@ def test_no_more_are_asked_than_are_missing() -> None:
     assert lookup.next() == []
     lookup.slow(2)
     assert lookup.next() == [3]
+    lookup.slow(3)
+    assert lookup.next() == [4, 5], "among many that are late, more at once"
 
 
 def test_where_nobody_has_anything_all_k_are_asked_more_and_more_at_once() -> None:
