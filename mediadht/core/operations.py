@@ -306,7 +306,10 @@ class FindProviders(LookupOperation):
 
 def _near_and_connected(state: NodeState, target: int, node_id: int) -> tuple[float, ...]:
     """The order in which replicas are asked. Not a method: the lookup that holds it would hold its own owner."""
-    peer = state.book[node_id]
+    peer = state.book.get(node_id)
+    if peer is None:
+        # Forgotten since the lookup heard of it: asked last, it is reported lost like any that cannot be asked.
+        return (True, True, _FAR_S, node_id ^ target)
     round_trip_s = _FAR_S if peer.round_trip_s is None else peer.round_trip_s
     return (peer.suspect_until_s > state.now, not peer.connected, round_trip_s, node_id ^ target)
 

@@ -10,6 +10,7 @@ from core_bench import EPOCH_S, QUIET, SUBJECT, Bench, connected, contact, keys,
 from mediadht.core import node as node_module
 from mediadht.core import state as state_module
 from mediadht.core.constants import (
+    CONTACT_FAILURES_MAX,
     LOOKUP_REQUESTS_MAX,
     RECORD_VALIDITY_S,
     REQUEST_TIMEOUT_S,
@@ -302,3 +303,19 @@ def test_a_lookup_that_waits_for_the_slow_loses_patience_whatever_the_clock_read
         bench.sent.clear()
         bench.run_until(start_s + 4.0)
         assert len(bench.told(LookupEnded)) == 1
+
+
+def test_a_candidate_that_is_forgotten_while_a_lookup_runs_is_gone_around() -> None:
+    bench = Bench()
+    bench.node.restore([contact(number) for number in range(12)], [])
+    bench.give(StartLookup(1, SUBJECT, 16, 15.0))
+    asked = [node_id for node_id, _ in bench.sent]
+    book = bench.node.state.book
+    for number in range(12):
+        node_id = contact(number).node_id
+        if node_id not in asked:
+            for _ in range(CONTACT_FAILURES_MAX):
+                book.failed(node_id, bench.now)
+            assert node_id not in book, "hearsay that fails is forgotten"
+    bench.run_until(30.0)
+    assert len(bench.told(LookupEnded)) == 1
