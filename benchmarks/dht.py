@@ -31,7 +31,7 @@ KILL_WORKERS = 10
 KILL_SHARES = (0.2, 0.5)
 KILL_SIGNALS = ("SIGKILL", "SIGSTOP")
 QUICK = {"nodes": (16,), "kill_nodes": 20, "operations": 50, "settle": 10.0, "idle": 5.0, "idle_daemon": 10.0}
-FULL = {"nodes": (16, 64, 128), "kill_nodes": 128, "operations": 500, "settle": 75.0, "idle": 20.0, "idle_daemon": 60.0}
+FULL = {"nodes": (16, 64, 128), "kill_nodes": 128, "operations": 500, "settle": 75.0, "idle": 60.0, "idle_daemon": 60.0}
 KADEMLIA_SETTLE_S = 5.0
 """It has no timers of its own that join it further."""
 

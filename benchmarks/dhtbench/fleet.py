@@ -165,7 +165,8 @@ class Fleet:
 @asynccontextmanager
 async def open_fleet(system: str, plan: Plan) -> AsyncIterator[Fleet]:
     """Start the processes and the nodes of a network; kill them in the end."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    folders = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
     with tempfile.TemporaryDirectory(prefix="dhtbench-") as folder:
         workers: list[_Worker] = []
         try:
