@@ -259,6 +259,9 @@ class LookupEnded:
     replicas_holding: int
     """Other nodes that gave valid records."""
     requests: int
+    hops: int
+    """Answers that led to what was found, one upon the other (to the closest nodes where nothing was); 0: nobody
+    answered."""
     complete: bool
 
 
@@ -296,6 +299,10 @@ class AnnouncementProgress:
     sequence: int
     replicas: int
     """Other nodes that acknowledged it: the own copy is no news to anybody."""
+    requests: int
+    """Of the lookup and the storing; those of one region share them."""
+    hops: int
+    """Answers that led to its replicas, one upon the other."""
     next_in_s: float
     trouble: str | None
 

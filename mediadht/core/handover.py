@@ -38,6 +38,10 @@ class Handover:
         self._is_working = False
         self.records_handed_over = 0
 
+    def settle(self, started_s: float) -> None:
+        """Take this node for one that was started then."""
+        self._started_s = started_s
+
     def newcomer(self, node_id: int, uptime_s: int) -> None:
         """A live node was admitted. Nothing happens unless it is younger than this one."""
         own_uptime_s = self._state.now - self._started_s
@@ -66,7 +70,7 @@ class Handover:
                     count += 1
         is_over = False
 
-        def finish() -> None:
+        def finish(_: int = 0) -> None:
             nonlocal is_over
             if not is_over:
                 is_over = True
@@ -103,7 +107,7 @@ class Handover:
         else:
             self._state.after(_STEP_S, self._step_over)
 
-    def _step_over(self) -> None:
+    def _step_over(self, _: int = 0) -> None:
         self._is_working = False
         self._work()
 
@@ -115,5 +119,5 @@ class Handover:
             return []
         return self._state.store.records_of(key)
 
-    def _send(self, plan: dict[int, list[Record]], done: Callable[[], None]) -> None:
+    def _send(self, plan: dict[int, list[Record]], done: Callable[[int], None]) -> None:
         PutBatches(self._state, plan, answered=lambda *_: None, lost=lambda _: None, done=done)

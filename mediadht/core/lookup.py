@@ -46,6 +46,7 @@ class Lookup:
 
     __slots__ = (
         "_by_distance",
+        "_depths",
         "_in_flight",
         "_k",
         "_late",
@@ -54,6 +55,7 @@ class Lookup:
         "_parallelism",
         "_preference",
         "_states",
+        "_useful_depth",
         "_useful_enough",
         "_useless",
         "_window_cache",
@@ -83,6 +85,8 @@ class Lookup:
         self._likely_distance = likely_distance
         self._by_distance: list[tuple[int, int]] = []
         self._states: dict[int, State] = {}
+        self._depths: dict[int, int] = {}
+        self._useful_depth = 0
         self._in_flight = 0
         self._late = 0
         self._useless = 0
@@ -91,19 +95,23 @@ class Lookup:
         self.requests = 0
         self.heard(seeds)
 
-    def heard(self, node_ids: Iterable[int]) -> None:
-        """Take candidates in; the closest `LOOKUP_CANDIDATES_MAX` are kept, and all that were asked."""
+    def heard(self, node_ids: Iterable[int], depth: int = 1) -> None:
+        """Take candidates in; the closest `LOOKUP_CANDIDATES_MAX` are kept, and all that were asked.
+
+        `depth`: 1 for those known at the start, one more than that of whoever named them for others.
+        """
         for node_id in node_ids:
             if node_id in self._states or node_id == self._own_id:
                 continue
             self._states[node_id] = State.HEARD
+            self._depths[node_id] = depth
             self._window_cache = None
             insort(self._by_distance, (node_id ^ self.target, node_id))
         if len(self._by_distance) > LOOKUP_CANDIDATES_MAX:
             kept = self._by_distance[:LOOKUP_CANDIDATES_MAX]
             for item in self._by_distance[LOOKUP_CANDIDATES_MAX:]:
                 if self._states[item[1]] is State.HEARD:
-                    del self._states[item[1]]
+                    del self._states[item[1]], self._depths[item[1]]
                 else:
                     kept.append(item)
             self._by_distance = kept
@@ -138,11 +146,13 @@ class Lookup:
                 self._window_cache = None
             self._states[node_id] = State.ANSWERED
             self.useful += useful
+            if useful:
+                self._useful_depth = max(self._useful_depth, self._depths[node_id])
             self._useless += not useful
             if self._useful_enough is not None and not self.useful and self._useless >= _USELESS_MAX:
                 # Probably nobody has anything: all k must be asked, so more at once.
                 self._parallelism = min(self._k, self._parallelism + _WIDENING)
-        self.heard(contacts)
+        self.heard(contacts, self._depths.get(node_id, 0) + 1)
 
     def slow(self, node_id: int) -> None:
         """The node's answer is late: somebody else may be asked in its place."""
@@ -196,6 +206,14 @@ class Lookup:
     def answers(self) -> int:
         """How many nodes answered."""
         return sum(state is State.ANSWERED for state in self._states.values())
+
+    @property
+    def hops(self) -> int:
+        """How many answers led to the result, one upon the other; 0 if nobody answered.
+
+        The result is what was useful, else the k closest that answered: of these, the one farthest from the start.
+        """
+        return self._useful_depth or max(map(self._depths.__getitem__, self.closest_answered()), default=0)
 
     def _window(self) -> list[int]:
         """The k closest candidates that neither failed nor are slow; being asked or answering changes nothing."""

@@ -9,6 +9,7 @@ Implements `docs/protocol.md`, sections "Sessions" and "Routing".
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from statistics import median
 
 from mediadht.core.constants import (
@@ -37,6 +38,7 @@ from mediadht.core.peer_book import Peer
 from mediadht.core.publisher import Publisher
 from mediadht.core.requests import Pending
 from mediadht.core.routing_table import Admission
+from mediadht.core.session import Hello
 from mediadht.core.state import NodeState, Session
 
 __all__ = ["Maintenance"]
@@ -102,6 +104,40 @@ class Maintenance:
             self._joined = True
             self._publisher.somebody_is_there()
             self._join()
+
+    def settle(self, peers: Iterable[tuple[Hello, float | None, bool | None]]) -> list[int]:
+        """See `Node.settle`."""
+        state, refused = self._state, []
+        book, table, sessions, now = state.book, state.table, state.sessions, state.now
+        for hello, round_trip_s, outbound in peers:
+            contact = hello.contact
+            node_id = contact.node_id
+            groups = state.groups(contact, None)
+            peer = None if node_id == state.own_id else book.settled(contact, groups, now, round_trip_s)
+            if peer is None or (outbound is not None and len(sessions) >= state.settings.sessions_max):
+                refused.append(node_id)
+            elif outbound is not None:
+                peer.connected = True
+                heard_s = now - SESSION_IDLE_PING_S * state.random_share()
+                sessions[node_id] = Session(
+                    outbound=outbound,
+                    opened_s=heard_s,
+                    heard_s=heard_s,
+                    used_s=heard_s - (SESSION_IDLE_CLOSE_S - SESSION_IDLE_PING_S) * state.random_share(),
+                    uptime_s=hello.uptime_s,
+                    clock_offset_s=hello.clock_s - state.wall_s,
+                )
+            if peer is not None:
+                if contact.endpoints:
+                    peer.in_table = table.answered(node_id, groups) is Admission.ADMITTED
+                book.pin_changed(node_id)
+        table.spread_refreshes(now, BUCKET_REFRESH_INTERVAL_S, state.random_share)
+        self._neighbours_s = now - NEIGHBOURHOOD_INTERVAL_S * state.random_share()
+        if sessions:
+            state.answered_any_s = now
+            self._joined = True
+            self._publisher.somebody_is_there()
+        return refused
 
     def closed(self, node_id: int, code: str) -> None:
         """The session is gone; what is open with this peer is lost."""
@@ -199,7 +235,7 @@ class Maintenance:
             in_table = state.book[node_id].in_table
             if state.now - session.used_s > SESSION_IDLE_CLOSE_S and not in_table:
                 state.emit(Hangup(node_id, Code.IDLE))
-            elif not session.pinging and state.now - session.heard_s > SESSION_IDLE_PING_S:
+            elif state.settings.pings and not session.pinging and state.now - session.heard_s > SESSION_IDLE_PING_S:
                 session.pinging = True
                 state.ask(node_id, Ping(), self)
         self._reconnect()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
-from mediadht.core.constants import LOOKUPS_WAITING_MAX
+from mediadht.core.constants import LOOKUPS_WAITING_MAX, NEWCOMER_UPTIME_S
 from mediadht.core.contacts import Contact
 from mediadht.core.events import (
     AnnounceWish,
@@ -42,6 +42,7 @@ from mediadht.core.operations import FindProviders, PingOnce
 from mediadht.core.publisher import Publisher
 from mediadht.core.records import Record
 from mediadht.core.replica import answer
+from mediadht.core.session import Hello
 from mediadht.core.state import NodeSettings, NodeState
 
 __all__ = ["Node"]
@@ -74,6 +75,26 @@ class Node:
         self.state.learn(contacts)
         for record in records:
             self.state.store.put(record)
+
+    def settle(
+        self,
+        peers: Iterable[tuple[Hello, float | None, bool | None]],
+        now: float,
+        *,
+        uptime_s: float = NEWCOMER_UPTIME_S,
+    ) -> list[int]:
+        """Begin in the midst of a network instead of joining it: for simulations. After `ClockSet`, before `Start`.
+
+        Each of `peers` is what the peer would say in a handshake, its round trip in seconds (None: never measured),
+        and whether there is a session with it: True outbound, False inbound, None without one. They are believed to
+        have answered at their endpoints just now; they come into the table in this order, as far as there is room. No
+        effect follows, no lookup starts: the buckets' and the neighbourhood's refreshes are due at random times within
+        their intervals. The node takes itself for up since `uptime_s`. Returns the IDs of those whose session (or who
+        themselves) found no room: the driver must not keep a session with them.
+        """
+        self.state.now = now
+        self._handover.settle(now - uptime_s)
+        return self._maintenance.settle(peers)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What to do about `event` at the monotonic time `now`, in seconds."""
@@ -190,5 +211,5 @@ class Node:
 def _unheard(operation: int) -> LookupEnded:
     """The end of a lookup for which nobody was asked."""
     return LookupEnded(
-        operation, providers_total=0, replicas_answered=0, replicas_holding=0, requests=0, complete=False
+        operation, providers_total=0, replicas_answered=0, replicas_holding=0, requests=0, hops=0, complete=False
     )

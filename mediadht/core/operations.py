@@ -254,6 +254,7 @@ class FindProviders(LookupOperation):
                 self.lookup.answers + (self._own_useful or self._is_alone),
                 self.lookup.useful,
                 self.lookup.requests + self._pages,
+                self.lookup.hops,
                 self.complete,
             )
         )

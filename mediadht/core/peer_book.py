@@ -143,6 +143,14 @@ class PeerBook:
         self._file(contact.node_id, peer)
         return peer
 
+    def settled(self, contact: Contact, groups: Groups, now: float, round_trip_s: float | None) -> Peer | None:
+        """A node is taken for proved, and for reached if it has endpoints, without a handshake. None: as `proved`."""
+        peer = self.proved(contact, groups)
+        if peer is not None:
+            peer.reachable = bool(contact.endpoints)
+            self.answered(contact.node_id, now, round_trip_s)
+        return peer
+
     def answered(self, node_id: int, now: float, round_trip_s: float | None = None) -> None:
         """The node answered, after `round_trip_s` seconds where that was measured on a warm session."""
         peer = self._peers.get(node_id)

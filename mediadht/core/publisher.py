@@ -240,6 +240,8 @@ class Publisher:
                 ended,
                 held.sequence,
                 others,
+                outcome.requests,
+                outcome.hops,
                 next_s - now,
                 trouble,
             )

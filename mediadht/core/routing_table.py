@@ -145,6 +145,11 @@ class RoutingTable:
         """A lookup went through the bucket of `target`."""
         self._bucket(target).looked_up_s = now
 
+    def spread_refreshes(self, now: float, interval_s: float, random_share: Callable[[], float]) -> None:
+        """Take every bucket for looked up at a random time within the last `interval_s` seconds."""
+        for bucket in self._buckets:
+            bucket.looked_up_s = now - interval_s * random_share()
+
     def stale_ranges(self, now: float, age_s: float) -> list[tuple[int, int]]:
         """(low, high) of the buckets in which nothing was looked up for `age_s` seconds."""
         return [(b.low, b.high) for b in self._buckets if now - b.looked_up_s >= age_s]

@@ -52,6 +52,9 @@ class NodeSettings:
     k: int = K
     expects_peers: bool = False
     """Whether there are other nodes that this one should find: without any it is then cut off, not alone."""
+    pings: bool = True
+    """Whether to ping sessions on which nothing is heard. False where the driver watches its sessions itself and
+    reports a dead one as `SessionClosed` with the code `timed_out`: a simulated network saves most of its messages."""
 
 
 @dataclass(slots=True)

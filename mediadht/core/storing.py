@@ -46,6 +46,9 @@ class StoreOutcome:
     refusals: Counter[str] = field(default_factory=Counter)
     newer_sequence: int = 0
     """The highest sequence that a replica says it holds of the same signer: its word, unproved."""
+    requests: int = 0
+    hops: int = 0
+    """What the records' common lookup and storing cost, and how many answers led to their replicas."""
 
 
 class StoreRecords(LookupOperation):
@@ -61,6 +64,7 @@ class StoreRecords(LookupOperation):
         self._plan: dict[int, list[Record]] = {}
         self._last_rounds = 0
         self._last: PutBatches | None = None
+        self._last_requests = 0
         near = state.book.live.closest(records[0].key, state.settings.k)
         likely_distance = state.likely_distance(LIKELY_TO_STORE)
         warm_start = bool(near) and near[-1] ^ records[0].key <= likely_distance
@@ -109,6 +113,9 @@ class StoreRecords(LookupOperation):
 
     def ended(self) -> None:
         self.state.table.looked_up(self.target, self.state.now)
+        hops = self.lookup.hops
+        for outcome in self._outcomes.values():
+            outcome.requests, outcome.hops = self.lookup.requests + self._last_requests, hops
         self._done([self._outcomes[record.key] for record in self._records])
 
     def on_lost(self, pending: Pending, code: str) -> None:
@@ -145,8 +152,12 @@ class StoreRecords(LookupOperation):
         if not plan:
             return True
         self._sent.update((record.key, node_id) for node_id, records in plan.items() for record in records)
-        self._last = PutBatches(self.state, plan, answered=self._count, lost=self._failed.add, done=self.proceed)
+        self._last = PutBatches(self.state, plan, answered=self._count, lost=self._failed.add, done=self._last_ended)
         return False
+
+    def _last_ended(self, requests: int) -> None:
+        self._last_requests += requests
+        self.proceed()
 
     def _count(self, pending: Pending, response: PutDone) -> None:
         assert isinstance(pending.request, Put)
@@ -168,9 +179,9 @@ class StoreRecords(LookupOperation):
 
 
 class PutBatches:
-    """Send each node its records, in batches one after the other, many nodes at once; `done` once all is answered.
+    """Send each node its records, in batches one after the other, many nodes at once.
 
-    Nodes that are slow beyond patience count as lost.
+    `done` is called with the number of requests once all is answered. Nodes slow beyond patience count as lost.
     """
 
     def __init__(
@@ -180,7 +191,7 @@ class PutBatches:
         *,
         answered: Callable[[Pending, PutDone], None],
         lost: Callable[[int], None],
-        done: Callable[[], None],
+        done: Callable[[int], None],
     ) -> None:
         self._state = state
         self._answered = answered
@@ -190,6 +201,7 @@ class PutBatches:
         self._waiting = deque(plan)
         self._in_flight: set[int] = set()
         self._touched_s = state.now
+        self._requests = 0
         self.is_over = False
         self._fill()
         self._watch()
@@ -225,11 +237,12 @@ class PutBatches:
             self._send(node_id)
         if not self._in_flight and not self.is_over:
             self.is_over = True
-            self._done()
+            self._done(self._requests)
 
     def _send(self, node_id: int) -> None:
         queue = self._queues[node_id]
         batch = [queue.popleft() for _ in range(min(len(queue), RECORDS_PER_PUT_MAX))]
+        self._requests += 1
         self._state.ask(node_id, Put(tuple((r.body, r.signature) for r in batch)), self)
 
     def _watch(self) -> None:

@@ -219,13 +219,13 @@ def test_peers_that_refuse_or_answer_something_else_are_gone_around() -> None:
 def test_a_network_of_one_answers_for_itself() -> None:
     bench = Bench()
     bench.give(StartLookup(1, SUBJECT, 16, 15.0))
-    assert bench.told(LookupEnded) == [LookupEnded(1, 0, 1, 0, 0, True)]
+    assert bench.told(LookupEnded) == [LookupEnded(1, 0, 1, 0, 0, 0, True)]
 
 
 def test_a_lookup_of_nobody_ends_at_once_and_says_that_nobody_was_heard() -> None:
     bench = Bench(expects_peers=True)
     bench.give(StartLookup(1, SUBJECT, 16, 15.0))
-    assert bench.told(LookupEnded) == [LookupEnded(1, 0, 0, 0, 0, True)]
+    assert bench.told(LookupEnded) == [LookupEnded(1, 0, 0, 0, 0, 0, True)]
 
 
 def test_a_cancelled_lookup_says_nothing_more() -> None:
@@ -255,7 +255,7 @@ def test_lookups_beyond_the_limit_wait_their_turn_and_their_deadline_runs_meanwh
             bench.give(StartLookup(number, SUBJECT, 16, 1.0 if number == 2 else 15.0))
         assert bench.node.state.operations == 2
         refused = [n for n in bench.notices if isinstance(n, LookupEnded)]
-        assert refused == [LookupEnded(5, 0, 0, 0, 0, False)]
+        assert refused == [LookupEnded(5, 0, 0, 0, 0, 0, False)]
         bench.give(Cancel(3))
         bench.run_until(1.1)
         ended = [n.operation for n in bench.notices if isinstance(n, LookupEnded)]

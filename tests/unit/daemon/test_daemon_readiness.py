@@ -39,13 +39,13 @@ class FakeDHT:
     async def step(self, event: AnnounceWish) -> None:
         self.stored.append(event)
         if self.replicas is not None:
-            notice = AnnouncementProgress(event.subject, False, False, 1, self.replicas, 60.0, None)
+            notice = AnnouncementProgress(event.subject, False, False, 1, self.replicas, 20, 1, 60.0, None)
             assert self.canary is not None
             assert self.canary.told(notice)
-            assert not self.canary.told(AnnouncementProgress(None, False, False, 1, 9, 6.0, None))  # type: ignore[arg-type]
+            assert not self.canary.told(AnnouncementProgress(None, False, False, 1, 9, 20, 1, 6.0, None))  # type: ignore[arg-type]
 
     async def start(self, *_: object) -> tuple[int, Any]:
-        outcome = None if self.holding is None else LookupEnded(1, 1, 3, self.holding, 3, True)
+        outcome = None if self.holding is None else LookupEnded(1, 1, 3, self.holding, 3, 1, True)
         return 1, Running(outcome)
 
     async def stop(self, _number: int) -> None:
