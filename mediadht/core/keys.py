@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from nacl import bindings
+from nacl import bindings, exceptions
 
-from mediadht.core.errors import CallerError
+from mediadht.core.errors import CallerError, Code, RemoteError
 
-__all__ = ["SEED_BYTES", "KeyPair", "node_id_hex", "node_id_of"]
+__all__ = ["SEED_BYTES", "KeyPair", "check_signature", "node_id_hex", "node_id_of"]
 
 SEED_BYTES = 32
 _SIGNATURE_BYTES = 64
@@ -48,3 +48,11 @@ class KeyPair:
     def sign(self, message: bytes) -> bytes:
         """The signature of `message`, 64 bytes."""
         return bindings.crypto_sign(message, self._secret)[:_SIGNATURE_BYTES]
+
+
+def check_signature(public_key: bytes, message: bytes, signature: bytes) -> None:
+    """Raises RemoteError (`bad_signature`) unless `signature` (64 bytes) is that of `public_key` over `message`."""
+    try:
+        bindings.crypto_sign_open(signature + message, public_key)
+    except (exceptions.CryptoError, ValueError) as fault:
+        raise RemoteError(Code.BAD_SIGNATURE, "the signature does not fit its signer") from fault

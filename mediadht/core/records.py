@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 from nacl import bindings, exceptions
 
+from mediadht.core import keys as signatures
 from mediadht.core.constants import (
     CLOCK_TOLERANCE_S,
     ID_BYTES,
@@ -200,10 +201,7 @@ def parse_record(body: Any, signature: Any, *, verify: bool = True) -> Record:
 
 def verify_record(record: Record) -> None:
     """Check the signature of a record that was parsed without. Raises RemoteError (`bad_signature`)."""
-    try:
-        bindings.crypto_sign_open(record.signature + _DOMAIN + record.body, record.public_key)
-    except (exceptions.CryptoError, ValueError) as fault:
-        raise RemoteError(Code.BAD_SIGNATURE, "the record's signature does not fit its signer") from fault
+    signatures.check_signature(record.public_key, _DOMAIN + record.body, record.signature)
 
 
 def check_times(record: Record, now_s: float) -> None:

@@ -1,39 +1,37 @@
 """A simulated network of real nodes: it obeys `mediadht.core`'s effects as the trio driver does, in virtual time.
 
-Links have a latency, may lose messages, and can be cut; nodes can crash (connections break), freeze (nothing answers,
-nothing closes) and return. Messages pass through the codec unless told otherwise. It leaves out
-bandwidth and the bytes of handshakes.
+Nodes can crash (connections break), leave in order, freeze (nothing answers, nothing closes) and return, with their
+state or without; links are `links.Links`, partitions among them. Messages pass through the codec, or by reference.
+Sessions are `sessions.Sessions`' business. What always holds: a node's core is called with non-decreasing times, from
+here only, and the same seed makes the same calls in the same order (`trace`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Any
 
 from mediadht.core.codec import decode, encode
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code
 from mediadht.core.events import (
     AnnouncementProgress,
+    AnnounceWish,
     Bootstrap,
     ClockSet,
     Dial,
-    DialFailed,
-    Effect,
     Event,
     Hangup,
     Leave,
     LookupEnded,
     Notice,
     Probe,
-    ProbeEnded,
     ProviderFound,
     Received,
     RecordDropped,
     RecordKept,
     Send,
-    SessionClosed,
-    SessionOpened,
     Start,
     StartLookup,
     Tell,
@@ -44,54 +42,43 @@ from mediadht.core.identifiers import Subject
 from mediadht.core.keys import KeyPair
 from mediadht.core.messages import Message, Ping, Query
 from mediadht.core.node import Node
-from mediadht.core.session import Hello
+from mediadht.core.records import Offer, Payload
 from mediadht.core.state import NodeSettings
 from mediadht_sim.engine import Engine
+from mediadht_sim.fakes import FakeKeyPair
+from mediadht_sim.links import Links, LinkSettings
+from mediadht_sim.nodes import EPOCH_S, Handles, SimulatedNode
+from mediadht_sim.observers import LookupResult, Observer
+from mediadht_sim.sessions import Sessions
+from mediadht_sim.trace import Trace
 
-__all__ = ["EPOCH_S", "LookupResult", "SimulatedNetwork", "SimulatedNode"]
+__all__ = ["EPOCH_S", "LookupResult", "NetworkSettings", "SimulatedNetwork", "SimulatedNode"]
 
-_DIAL_ROUND_TRIPS = 4
-_DIAL_TIMEOUT_S = 10.0
-EPOCH_S = 1_700_000_000.0
-"""Unix time at virtual time 0."""
-
-
-@dataclass(slots=True)
-class LookupResult:
-    """What one lookup gave."""
-
-    started_s: float
-    providers: list[ProviderFound] = field(default_factory=list)
-    first_s: float | None = None
-    ended: LookupEnded | None = None
-    ended_s: float = 0.0
+_PAYLOAD = Payload(None, frozenset({Offer.BYTES}))
+_REMEMBERED_CONTACTS = 200
+"""Contacts that a daemon has on disk: those of its table, and the latest that answered."""
 
 
-@dataclass(slots=True)
-class SimulatedNode:
-    """A node and its driver's state."""
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """How faithful the simulation is, and what all its nodes are configured with."""
 
-    index: int
-    keys: KeyPair
-    contact: Contact
-    node: Node
-    instance: bytes
-    started_s: float
-    is_up: bool = True
-    is_frozen: bool = False
-    wake_s: float = float("inf")
-    sessions: set[int] = field(default_factory=set)
-    dialling: dict[int, list[Message]] = field(default_factory=dict)
-    lookups: dict[int, LookupResult] = field(default_factory=dict)
-    progress: dict[int, AnnouncementProgress] = field(default_factory=dict)
-    records: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    requests_sent: int = 0
+    by_reference: bool = False
+    """Messages are handed over as objects; else they pass through the codec."""
+    fake_signatures: bool = False
+    """Keys are `FakeKeyPair`s; the run must be within `faking(signatures=True)`."""
+    keepalive_assumed: bool = False
+    """No pings are exchanged: the network itself notices dead sessions, as late as pings would have."""
+    dial_round_trips: float = 4.0
+    """TCP, TLS, WebSocket and handshake."""
+    traced: bool = True
+    node: NodeSettings = NodeSettings()  # noqa: RUF009 - frozen
 
 
 class SimulatedNetwork:
     """Nodes 0 .. n-1, made by `add`, and the links between them.
 
-    `latency_s(a, b)` is the one-way latency between two node indices; `loss` the share of messages that vanish.
+    `latency_s(a, b)` is the one-way latency between two node indices.
     """
 
     def __init__(
@@ -99,82 +86,181 @@ class SimulatedNetwork:
         engine: Engine,
         *,
         latency_s: Callable[[int, int], float],
-        loss: float = 0.0,
-        by_reference: bool = False,
-        k: int | None = None,
+        links: LinkSettings | None = None,
+        settings: NetworkSettings | None = None,
     ) -> None:
         self.engine = engine
+        self.settings = settings or NetworkSettings()
+        self.links = Links(engine, latency_s, links or LinkSettings())
         self.nodes: list[SimulatedNode] = []
-        self.loss = loss
-        self._latency_s = latency_s
-        self._by_reference = by_reference
-        self._k = k
-        self._by_id: dict[int, SimulatedNode] = {}
-        self._losses = engine.stream("loss")
+        self.by_id: dict[int, SimulatedNode] = {}
+        self.observers: list[Observer] = []
+        self.trace = Trace()
+        self.messages = 0
+        """Messages sent over open sessions."""
+        self.bytes = 0
+        """Of them, where sizes are known: with the codec, or with bandwidth."""
+        self.sessions = Sessions(self)
         self._keys = engine.stream("keys")
         self._operations = 0
-        self.is_cut: Callable[[int, int], bool] = lambda a, b: False
+        self._watchers: list[Observer] = []
+        self._knows_sizes = not self.settings.by_reference or self.links.counts_bytes
+        self._handlers: dict[type, Callable[[SimulatedNode, Any], None]] = {
+            Send: lambda node, effect: self.send(node, effect.contact, effect.message),
+            Dial: lambda node, effect: self.sessions.dial(node, effect.contact),
+            Probe: lambda node, effect: self.sessions.probe(node, effect.contact),
+            Hangup: lambda node, effect: self.sessions.close(node, effect.node_id, effect.code),
+            Bootstrap: lambda node, _: self._bootstrap(node),
+            WakeAt: self._wake_at,
+            Tell: lambda node, effect: self._told(node, effect.notice),
+        }
 
     # --- What an experiment does ---------------------------------------------------------------------------------
 
-    def add(self, *, server_name: str | None = None, reachable: bool = True) -> SimulatedNode:
-        """A new node, started and bootstrapped through node 0."""
+    def add(
+        self,
+        *,
+        server_name: str | None = None,
+        reachable: bool = True,
+        keys: KeyPair | None = None,
+        endpoints: tuple[str, ...] | None = None,
+        bootstrap: Callable[[], Contact | None] | None = None,
+        clock_skew_s: float = 0.0,
+        mind: Callable[[SimulatedNode], Handles] | None = None,
+        starts: bool = True,
+    ) -> SimulatedNode:
+        """A new node, started and bootstrapped through node 0, or through what `bootstrap` returns.
+
+        `mind(node)` makes what decides in the core's place. `starts=False` is for `settled`, which starts it itself.
+        """
         index = len(self.nodes)
-        keys = KeyPair.from_seed(self._keys.randbytes(32))
-        endpoints = (f"wss://n{index}.example{index}.org/",) if reachable else ()
+        keys = keys or self.keys_from_seed(self._keys.randbytes(32))
+        if endpoints is None:
+            endpoints = (f"wss://n{index}.example{index}.org/",) if reachable else ()
         contact = Contact(keys.node_id, keys.public_key, endpoints, server_name or f"s{index}.example{index}.org")
-        simulated = SimulatedNode(index, keys, contact, self._new_node(index, keys, contact), b"", self.engine.now)
-        self.nodes.append(simulated)
-        self._by_id[keys.node_id] = simulated
-        self._start(simulated)
-        return simulated
+        node = self._new_node(index, keys, contact)
+        made = SimulatedNode(index, keys, contact, node, node, b"", self.engine.now, clock_skew_s=clock_skew_s)
+        made.bootstrap = bootstrap or (lambda: self.nodes[0].contact if index else None)
+        if mind is not None:
+            made.mind, made.is_honest = mind(made), False
+        self.nodes.append(made)
+        self.by_id[keys.node_id] = made
+        self.links.added(index)
+        if starts:
+            self.start(made)
+        self.lived(made, "added")
+        return made
+
+    def start(self, node: SimulatedNode) -> None:
+        """Give a new core its clock and its start."""
+        self.boot(node)
+        self.handle(node.index, Start())
+
+    def boot(self, node: SimulatedNode) -> None:
+        """Give a new core its clock; `Start` is yet to come."""
+        node.instance = self._keys.randbytes(8)
+        node.started_s = self.engine.now
+        self.handle(node.index, ClockSet(EPOCH_S + node.clock_skew_s))
+
+    def keys_from_seed(self, seed: bytes) -> KeyPair:
+        """A key pair of the kind that this network uses, of a seed of 32 bytes."""
+        return (FakeKeyPair if self.settings.fake_signatures else KeyPair).from_seed(seed)
 
     def crash(self, index: int) -> None:
         """Stop a node at once: its peers see their connections break."""
-        simulated = self.nodes[index]
-        simulated.is_up = False
-        self._break_sessions(simulated)
+        node = self.nodes[index]
+        if node.is_up:
+            node.is_up = False
+            self.sessions.break_all(node)
+            self._abandon(node)
+            self.lived(node, "crashed")
 
     def shut_down(self, index: int, deadline_s: float = 5.0) -> None:
         """Stop a node in order: it hands over what it keeps, and tells its peers that it leaves."""
-        simulated = self.nodes[index]
+        node = self.nodes[index]
+        if not node.is_up:
+            return
         self.handle(index, Leave(deadline_s))
 
-        def leave() -> None:
-            for node_id in sorted(simulated.sessions):
-                self._close(simulated, node_id, Code.LEAVING)
-            simulated.is_up = False
+        def leave(started_s: float) -> None:
+            if node.is_up and node.started_s == started_s:
+                for node_id in sorted(node.sessions):
+                    self.sessions.close(node, node_id, Code.LEAVING)
+                node.is_up = False
+                node.dialling.clear()
+                self._abandon(node)
+                self.lived(node, "left")
 
-        self.engine.after(deadline_s, leave)
+        self.engine.after(deadline_s, leave, node.started_s)
 
     def freeze(self, index: int) -> None:
         """A node neither answers nor closes anything any more."""
-        self.nodes[index].is_frozen = True
+        node = self.nodes[index]
+        if node.hears:
+            node.is_frozen = True
+            self.sessions.gone_quiet(node)
+            self.lived(node, "frozen")
+
+    def thaw(self, index: int) -> None:
+        """A frozen node goes on where it stopped; what was sent to it meanwhile is lost."""
+        node = self.nodes[index]
+        if node.is_frozen:
+            node.is_frozen = False
+            self.lived(node, "thawed")
+            self.sessions.heard_again(node)
+            self.handle(index, Woke())
+
+    def partition(self, sides: list[int]) -> None:
+        """Nothing passes any more between nodes of different sides (`sides[index]`)."""
+        self.links.partition(sides)
+        for node in self.nodes:
+            self.sessions.gone_quiet(node)
+
+    def heal(self) -> None:
+        """Everything passes again."""
+        self.links.heal()
 
     def restart(self, index: int, *, keep_state: bool = True) -> None:
-        """Start a crashed node again, with what it had on disk or without."""
-        simulated = self.nodes[index]
-        old = simulated.node
-        simulated.node = self._new_node(index, simulated.keys, simulated.contact)
+        """Start a node again that is down, with what it had on disk or without; what its owner wants is the same."""
+        node = self.nodes[index]
+        if node.is_up:
+            self.crash(index)
+        old = node.node
+        node.node = self._new_node(index, node.keys, node.contact)
+        if node.mind is old:
+            node.mind = node.node
         if keep_state:
-            contacts = [peer.contact for peer in old.state.book.pinned_or_recent(200)]
-            simulated.node.restore(contacts, list(old.state.store))
-        simulated.is_up, simulated.is_frozen = True, False
-        simulated.wake_s = float("inf")
-        self._start(simulated)
+            contacts = [peer.contact for peer in old.state.book.pinned_or_recent(_REMEMBERED_CONTACTS)]
+            node.node.restore(contacts, list(node.disk.values()))
+        else:
+            node.disk.clear()
+            node.wishes = {k: replace(w, sequence=0, stored_at_s=0.0) for k, w in node.wishes.items() if w.payload}
+        node.is_up, node.is_frozen, node.wake_s = True, False, float("inf")
+        self.start(node)
+        for wish in list(node.wishes.values()):
+            self.handle(index, wish)
+        self.lived(node, "restarted")
 
     def handle(self, index: int, event: Event) -> None:
         """Give a node an event now."""
-        simulated = self.nodes[index]
-        if simulated.is_up and not simulated.is_frozen:
-            self._obey(simulated, simulated.node.handle(event, self.engine.now))
+        node = self.nodes[index]
+        if node.is_up and not node.is_frozen:
+            self.give(node, event)
+
+    def announce(self, index: int, subject: Subject, payload: Payload = _PAYLOAD) -> None:
+        """Have a node announce `subject` from now on."""
+        self._wish(index, AnnounceWish(subject, payload))
+
+    def withdraw(self, index: int, subject: Subject) -> None:
+        """Have a node withdraw `subject`."""
+        self._wish(index, AnnounceWish(subject, None))
 
     def look_up(
         self, index: int, subject: Subject, *, providers_max: int = 16, deadline_s: float = 15.0
     ) -> LookupResult:
         """Start a lookup at a node; the result fills while the engine runs."""
         self._operations += 1
-        result = LookupResult(self.engine.now)
+        result = LookupResult(index, subject, self.engine.now)
         self.nodes[index].lookups[self._operations] = result
         self.handle(index, StartLookup(self._operations, subject, providers_max, deadline_s))
         return result
@@ -191,153 +277,146 @@ class SimulatedNetwork:
 
     # --- The driver ----------------------------------------------------------------------------------------------
 
+    def give(self, node: SimulatedNode, event: Event) -> None:
+        """Let a node that is up handle an event, and obey."""
+        effects = node.mind.handle(event, self.engine.now)
+        if effects:
+            handlers = self._handlers
+            for effect in effects:
+                handlers[type(effect)](node, effect)
+
+    def send(self, sender: SimulatedNode, contact: Contact, message: Message) -> None:
+        """Send a message over the open session, or dial first."""
+        receiver = sender.sessions.get(contact.node_id)
+        if receiver is None:
+            self.sessions.dial(sender, contact, message)
+            return
+        self.messages += 1
+        sender.messages_out += 1
+        if type(message) is Query and type(message.request) is not Ping:
+            sender.requests_out += 1
+        size_bytes = 0
+        if self._knows_sizes:
+            data = encode(message)
+            size_bytes = len(data)
+            self.bytes += size_bytes
+            sender.bytes_out += size_bytes
+            if not self.settings.by_reference:
+                message = decode(data)
+        if self._watchers:
+            for watcher in self._watchers:
+                watcher.sent(sender, receiver, message)
+        if self.settings.traced:
+            self.trace.sent(self.engine.now, sender.index, receiver.index, message)
+        delay_s = self.links.delay_s(sender.index, receiver.index, size_bytes)
+        if delay_s is not None:
+            self.engine.after(delay_s, self._arrive, sender, receiver, message, size_bytes)
+
+    def hears(self, a: SimulatedNode, b: SimulatedNode) -> bool:
+        """Whether what `a` sends now would be taken in by `b`."""
+        if not b.is_up or b.is_frozen:
+            return False
+        is_cut = self.links.is_cut
+        return is_cut is None or not is_cut(a.index, b.index)
+
+    def watch(self, observer: Observer) -> None:
+        """Let somebody watch from now on."""
+        self.observers.append(observer)
+        if observer.watches_messages:
+            self._watchers.append(observer)
+
+    def lived(self, node: SimulatedNode, what: str) -> None:
+        """Something happened to a node: `added`, `crashed`, and so on."""
+        for observer in self.observers:
+            observer.life(node, what)
+
+    def _arrive(self, sender: SimulatedNode, receiver: SimulatedNode, message: Message, size_bytes: int) -> None:
+        # `hears`, written out: this is where a simulation spends its time.
+        if receiver.is_up and not receiver.is_frozen and sender.keys.node_id in receiver.sessions:
+            is_cut = self.links.is_cut
+            if is_cut is None or not is_cut(sender.index, receiver.index):
+                receiver.messages_in += 1
+                receiver.bytes_in += size_bytes
+                self.give(receiver, Received(sender.keys.node_id, message))
+
     def _new_node(self, index: int, keys: KeyPair, contact: Contact) -> Node:
-        settings = NodeSettings() if self._k is None else NodeSettings(k=self._k)
-        entropy = self.engine.stream(f"node/{index}/{self.engine.now}").randbytes
+        settings = self.settings.node
+        if self.settings.keepalive_assumed:
+            settings = replace(settings, pings=False)
         return Node(
             keys,
             contact,
             settings,
-            entropy=entropy,
-            registrable_domain=lambda host: ".".join(host.split(".")[-2:]),
+            entropy=self.engine.stream(f"node/{index}/{self.engine.now}").randbytes,
+            registrable_domain=_registrable_domain,
             now=self.engine.now,
         )
 
-    def _start(self, simulated: SimulatedNode) -> None:
-        simulated.instance = self._keys.randbytes(8)
-        simulated.started_s = self.engine.now
-        self.handle(simulated.index, ClockSet(EPOCH_S))
-        self.handle(simulated.index, Start())
+    def _bootstrap(self, node: SimulatedNode) -> None:
+        contact = None if node.bootstrap is None else node.bootstrap()
+        if contact is not None and contact.node_id != node.keys.node_id:
+            self.sessions.dial(node, contact)
 
-    def _obey(self, simulated: SimulatedNode, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Send(contact, message):
-                    self._send(simulated, contact, message)
-                case Dial(contact):
-                    self._dial(simulated, contact, None)
-                case Probe(contact):
-                    self._probe(simulated, contact)
-                case Hangup(node_id, code):
-                    self._close(simulated, node_id, code)
-                case Bootstrap():
-                    if simulated.index:
-                        self._dial(simulated, self.nodes[0].contact, None)
-                case WakeAt(at_s):
-                    simulated.wake_s = at_s
-                    self.engine.at(at_s, lambda s=simulated, t=at_s: self._wake(s, t))  # type: ignore[misc]
-                case Tell(notice):
-                    self._told(simulated, notice)
+    def _wake_at(self, node: SimulatedNode, effect: WakeAt) -> None:
+        node.wake_s = effect.at_s
+        self.engine.at(effect.at_s, self._wake, node, effect.at_s, node.node)
 
-    def _wake(self, simulated: SimulatedNode, at_s: float) -> None:
-        if simulated.wake_s == at_s:
-            self.handle(simulated.index, Woke())
+    def _wake(self, node: SimulatedNode, at_s: float, core: Node) -> None:
+        if node.wake_s == at_s and node.node is core and node.is_up and not node.is_frozen:
+            self.give(node, Woke())
 
-    def _told(self, simulated: SimulatedNode, notice: Notice) -> None:
+    def _wish(self, index: int, wish: AnnounceWish) -> None:
+        node, key = self.nodes[index], wish.subject.key
+        held = node.wishes.get(key)
+        if held is not None:
+            wish = replace(wish, sequence=held.sequence)
+        node.wishes[key] = wish
+        self.handle(index, wish)
+        for observer in self.observers:
+            observer.wished(node, wish.subject, wish.payload is not None)
+
+    def _told(self, node: SimulatedNode, notice: Notice) -> None:
+        for observer in self.observers:
+            observer.told(node, notice)
         match notice:
             case ProviderFound(operation):
-                result = simulated.lookups[operation]
-                result.providers.append(notice)
-                result.first_s = self.engine.now if result.first_s is None else result.first_s
+                result = node.lookups.get(operation)
+                if result is not None:
+                    result.providers.append(notice)
+                    result.first_s = self.engine.now if result.first_s is None else result.first_s
             case LookupEnded(operation):
-                result = simulated.lookups.pop(operation)
-                result.ended, result.ended_s = notice, self.engine.now
-            case AnnouncementProgress(subject):
-                simulated.progress[subject.key] = notice
+                result = node.lookups.pop(operation, None)
+                if result is not None:
+                    result.ended, result.ended_s = notice, self.engine.now
+                    self._looked_up(node, result)
+            case AnnouncementProgress():
+                self._progressed(node, notice)
             case RecordKept(record):
-                simulated.records[record.key, record.node_id] = record.body
+                node.disk[record.key, record.node_id] = record
             case RecordDropped(record):
-                simulated.records.pop((record.key, record.node_id), None)
+                node.disk.pop((record.key, record.node_id), None)
 
-    def _hears(self, a: SimulatedNode, b: SimulatedNode) -> bool:
-        return b.is_up and not b.is_frozen and not self.is_cut(a.index, b.index)
+    def _progressed(self, node: SimulatedNode, notice: AnnouncementProgress) -> None:
+        key = notice.subject.key
+        node.progress[key] = notice
+        held = node.wishes.get(key)
+        if notice.ended:
+            node.wishes.pop(key, None)
+        elif held is not None and (held.payload is None) == notice.withdrawn:
+            stored_at_s = EPOCH_S + node.clock_skew_s + self.engine.now if notice.trouble is None else held.stored_at_s
+            node.wishes[key] = replace(held, sequence=notice.sequence, stored_at_s=stored_at_s)
 
-    def _send(self, sender: SimulatedNode, contact: Contact, message: Message) -> None:
-        if contact.node_id not in sender.sessions:
-            self._dial(sender, contact, message)
-            return
-        sender.requests_sent += isinstance(message, Query) and not isinstance(message.request, Ping)
-        receiver = self._by_id[contact.node_id]
-        if self.loss and self._losses.random() < self.loss:
-            return
-        delivered = message if self._by_reference else decode(encode(message))
-        delay_s = self._latency_s(sender.index, receiver.index)
+    def _abandon(self, node: SimulatedNode) -> None:
+        for result in node.lookups.values():
+            result.is_abandoned = True
+            self._looked_up(node, result)
+        node.lookups.clear()
 
-        def arrive() -> None:
-            if self._hears(sender, receiver) and sender.keys.node_id in receiver.sessions:
-                self.handle(receiver.index, Received(sender.keys.node_id, delivered))
+    def _looked_up(self, node: SimulatedNode, result: LookupResult) -> None:
+        for observer in self.observers:
+            observer.looked_up(node, result)
 
-        self.engine.after(delay_s, arrive)
 
-    def _dial(self, dialer: SimulatedNode, contact: Contact, message: Message | None) -> None:
-        node_id = contact.node_id
-        if node_id in dialer.sessions:
-            return
-        first = node_id not in dialer.dialling
-        queue = dialer.dialling.setdefault(node_id, [])
-        if message is not None:
-            queue.append(message)
-        if first:
-            self._connect(dialer, contact, lambda reached: self._dialled(dialer, contact, reached))
-
-    def _connect(self, dialer: SimulatedNode, contact: Contact, then: Callable[[bool], None]) -> None:
-        """Call `then` once it is known whether that node answers at its endpoint."""
-        target = self._by_id.get(contact.node_id)
-        if target is None or not contact.endpoints or not target.is_up:
-            # Nobody listens there: refused after one round trip.
-            delay_s = 0.1 if target is None else 2 * self._latency_s(dialer.index, target.index)
-            self.engine.after(delay_s, lambda: then(False))
-        elif not self._hears(dialer, target):
-            self.engine.after(_DIAL_TIMEOUT_S, lambda: then(False))
-        else:
-            delay_s = 2 * _DIAL_ROUND_TRIPS * self._latency_s(dialer.index, target.index)
-            self.engine.after(delay_s, lambda: then(self._hears(dialer, target)))
-
-    def _dialled(self, dialer: SimulatedNode, contact: Contact, reached: bool) -> None:
-        queue = dialer.dialling.pop(contact.node_id, [])
-        if not dialer.is_up:
-            return
-        if not reached:
-            self.handle(dialer.index, DialFailed(contact.node_id, Code.UNREACHABLE))
-            return
-        target = self._by_id[contact.node_id]
-        if contact.node_id not in dialer.sessions:
-            if dialer.keys.node_id in target.sessions:  # its end never noticed that ours is gone
-                self._drop(target, dialer.keys.node_id, Code.UNREACHABLE)
-            dialer.sessions.add(contact.node_id)
-            target.sessions.add(dialer.keys.node_id)
-            self.handle(target.index, SessionOpened(self._hello(dialer), outbound=False))
-            self.handle(dialer.index, SessionOpened(self._hello(target), outbound=True))
-        for message in queue:
-            self._send(dialer, contact, message)
-
-    def _hello(self, simulated: SimulatedNode) -> Hello:
-        now = self.engine.now
-        return Hello(simulated.contact, simulated.instance, int(now - simulated.started_s), int(EPOCH_S + now), "sim")
-
-    def _probe(self, dialer: SimulatedNode, contact: Contact) -> None:
-        self._connect(dialer, contact, lambda reached: self.handle(dialer.index, ProbeEnded(contact.node_id, reached)))
-
-    def _close(self, closer: SimulatedNode, node_id: int, code: str) -> None:
-        other = self._by_id[node_id]
-        if node_id in closer.sessions:
-            self._drop(closer, node_id, code)
-            delay_s = self._latency_s(closer.index, other.index)
-            if self._hears(closer, other):
-                self.engine.after(delay_s, lambda: self._drop(other, closer.keys.node_id, code))
-
-    def _drop(self, simulated: SimulatedNode, node_id: int, code: str) -> None:
-        if node_id in simulated.sessions:
-            simulated.sessions.discard(node_id)
-            self.handle(simulated.index, SessionClosed(node_id, code))
-
-    def _break_sessions(self, simulated: SimulatedNode) -> None:
-        for node_id in sorted(simulated.sessions):
-            other = self._by_id[node_id]
-            delay_s = self._latency_s(simulated.index, other.index)
-            self.engine.after(
-                delay_s,
-                lambda o=other: self._drop(o, simulated.keys.node_id, Code.UNREACHABLE),  # type: ignore[misc]
-            )
-        simulated.sessions.clear()
-        simulated.dialling.clear()
+def _registrable_domain(host: str) -> str:
+    """The last two labels: simulated hosts have no longer public suffixes."""
+    return ".".join(host.rsplit(".", 2)[-2:])

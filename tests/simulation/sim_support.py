@@ -8,7 +8,8 @@ from mediadht.core.events import AnnounceWish
 from mediadht.core.identifiers import Subject, media
 from mediadht.core.records import Offer, Payload
 from mediadht_sim.engine import Engine
-from mediadht_sim.network import LookupResult, SimulatedNetwork
+from mediadht_sim.links import LinkSettings
+from mediadht_sim.network import LookupResult, NetworkSettings, SimulatedNetwork
 
 PAYLOAD = Payload(None, frozenset({Offer.BYTES}))
 
@@ -27,7 +28,9 @@ def network(
     count: int, *, seed: int = 1, loss: float = 0.0, settle_s: float = 30.0, **more: object
 ) -> SimulatedNetwork:
     """A network of `count` nodes that joined one after the other through node 0, and then had time to settle."""
-    made = SimulatedNetwork(Engine(seed), latency_s=latency_s, loss=loss, **more)  # type: ignore[arg-type]
+    made = SimulatedNetwork(
+        Engine(seed), latency_s=latency_s, links=LinkSettings(loss=loss), settings=NetworkSettings(**more)
+    )  # type: ignore[arg-type]
     add(made, count, settle_s=settle_s)
     return made
 

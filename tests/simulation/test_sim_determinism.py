@@ -14,6 +14,7 @@ from mediadht.core.codec import encode
 from mediadht.core.contacts import Contact
 from mediadht.core.messages import Message
 from mediadht_sim.engine import Engine
+from mediadht_sim.links import LinkSettings
 from mediadht_sim.network import SimulatedNetwork, SimulatedNode
 
 
@@ -21,12 +22,12 @@ class TracedNetwork(SimulatedNetwork):
     """Hashes every message with its time, sender and receiver."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine, latency_s=latency_s, loss=0.05)
-        self.trace = hashlib.sha256()
+        super().__init__(engine, latency_s=latency_s, links=LinkSettings(loss=0.05))
+        self.bytes_trace = hashlib.sha256()
 
-    def _send(self, sender: SimulatedNode, contact: Contact, message: Message) -> None:
-        self.trace.update(f"{self.engine.now!r} {sender.index} {contact.node_id:x} ".encode() + encode(message))
-        super()._send(sender, contact, message)
+    def send(self, sender: SimulatedNode, contact: Contact, message: Message) -> None:
+        self.bytes_trace.update(f"{self.engine.now!r} {sender.index} {contact.node_id:x} ".encode() + encode(message))
+        super().send(sender, contact, message)
 
 
 def story(seed: int) -> str:
@@ -40,14 +41,14 @@ def story(seed: int) -> str:
     for index in (4, 9, 11):
         net.crash(index)
     net.freeze(5)
-    net.is_cut = lambda a, b: (a < 15) != (b < 15)
+    net.links.is_cut = lambda a, b: (a < 15) != (b < 15)
     net.engine.run_until(net.engine.now + 120)
-    net.is_cut = lambda a, b: False
+    net.links.is_cut = lambda a, b: False
     net.restart(9)
     net.engine.run_until(net.engine.now + 60)
     results = look_up(net, [(20, subject(n)) for n in range(30)])
     found = [(len(r.providers), r.ended.requests if r.ended else None, r.ended_s) for r in results]
-    return f"{net.engine.events} {net.trace.hexdigest()} {found}"
+    return f"{net.engine.events} {net.trace.hexdigest()} {net.bytes_trace.hexdigest()} {found}"
 
 
 def test_one_seed_gives_one_trace_whatever_the_order_of_hashes_and_another_seed_another() -> None:

@@ -77,12 +77,12 @@ def test_with_every_fifth_message_lost_all_is_stored_and_found(percent: int) -> 
 def test_a_partition_heals_within_a_minute_however_long_it_was(cut_s: float) -> None:
     net = network(40)
     announce(net, [(n, subject(n)) for n in range(40)])
-    net.is_cut = lambda a, b: a % 2 != b % 2
+    net.links.is_cut = lambda a, b: a % 2 != b % 2
     net.engine.run_until(net.engine.now + cut_s)
     announce(net, [(n, subject(f"in the cut {n}")) for n in range(40)], wait_s=30)
     near = look_up(net, [((n + 2) % 40, subject(f"in the cut {n}")) for n in range(40)])
     assert all(providers(found) == {name(net, n)} for n, found in enumerate(near)), "each side works by itself"
-    net.is_cut = lambda a, b: False
+    net.links.is_cut = lambda a, b: False
     net.engine.run_until(net.engine.now + 60)
     across = look_up(net, [((n + 1) % 40, subject(f"in the cut {n}")) for n in range(40)])
     assert [providers(found) for found in across] == [{name(net, n)} for n in range(40)]
@@ -96,12 +96,12 @@ def test_a_partition_heals_within_a_minute_however_long_it_was(cut_s: float) -> 
 def test_a_node_that_loses_the_network_and_gets_it_back_works_within_a_minute() -> None:
     net = network(20)
     announce(net, [(n, subject(n)) for n in range(20)])
-    net.is_cut = lambda a, b: 9 in (a, b)
+    net.links.is_cut = lambda a, b: 9 in (a, b)
     net.engine.run_until(net.engine.now + 600)
     net.handle(9, AnnounceWish(subject("while away"), PAYLOAD))
     net.engine.run_until(net.engine.now + 600)
     assert net.nodes[9].node.state.sessions == {}
-    net.is_cut = lambda a, b: False
+    net.links.is_cut = lambda a, b: False
     net.engine.run_until(net.engine.now + 60)
     results = look_up(net, [(9, subject(3)), (4, subject("while away"))])
     assert [providers(found) for found in results] == [{name(net, 3)}, {name(net, 9)}]

@@ -106,11 +106,11 @@ def test_a_node_without_an_address_announces_and_finds_but_keeps_nothing_for_oth
 def test_two_thousand_announcements_of_one_node_travel_by_sweep() -> None:
     """One by one each would take 20 messages at least: 40,000. A sweep takes a twentieth of that."""
     net = network(100)
-    before = net.nodes[0].requests_sent
+    before = net.nodes[0].requests_out
     announce(net, [(0, subject(n)) for n in range(2_000)], wait_s=120)
     assert all(p.trouble is None for p in net.nodes[0].progress.values())
     assert len(net.nodes[0].progress) == 2_000
-    sent = net.nodes[0].requests_sent - before
+    sent = net.nodes[0].requests_out - before
     assert sent <= 2_000
     replicas = [p.replicas for p in net.nodes[0].progress.values()]
     assert min(replicas) >= REPLICAS_ENOUGH

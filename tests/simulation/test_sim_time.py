@@ -39,9 +39,9 @@ def test_over_three_days_every_announcement_is_renewed_on_time_and_never_missing
 def test_renewal_by_sweep_takes_neighbours_along() -> None:
     net = network(8)
     announce(net, [(0, subject(n)) for n in range(1_000)])
-    before = [s.requests_sent for s in net.nodes]
+    before = [s.requests_out for s in net.nodes]
     run_for(net, REPUBLISH_INTERVAL_S)
-    sent = [s.requests_sent - b for s, b in zip(net.nodes, before, strict=True)]
+    sent = [s.requests_out - b for s, b in zip(net.nodes, before, strict=True)]
     assert all(p.trouble is None and p.replicas == 7 for p in net.nodes[0].progress.values())
     assert all(p.next_in_s > 0.8 * REPUBLISH_INTERVAL_S for p in net.nodes[0].progress.values())
     # One by one: 7,000 messages. What the others sent meanwhile is the price of keeping company.
@@ -61,7 +61,7 @@ def test_a_withdrawal_holds_until_what_it_withdraws_would_have_expired_and_then_
     assert net.nodes[3].progress[subject("gone").key].ended
     run_for(net, 50 * HOUR_S)
     assert all(len(s.node.state.store) == 0 for s in net.nodes)
-    assert all(s.records == {} for s in net.nodes), "nor is anything left on any disk"
+    assert all(s.disk == {} for s in net.nodes), "nor is anything left on any disk"
 
 
 def test_what_its_announcer_no_longer_renews_expires_on_time() -> None:
@@ -108,11 +108,11 @@ def test_an_announcement_taken_up_again_after_a_restart_waits_for_its_time_and_g
 def test_an_idle_network_is_quiet_and_every_table_within_its_bounds() -> None:
     net = network(25)
     run_for(net, HOUR_S)
-    before_events, before_requests = net.engine.events, sum(s.requests_sent for s in net.nodes)
+    before_events, before_requests = net.engine.events, sum(s.requests_out for s in net.nodes)
     run_for(net, HOUR_S)
     per_node_s = (net.engine.events - before_events) / 25 / HOUR_S
     assert per_node_s < 3, "events of one idle node in a second"
-    requests_per_node_h = (sum(s.requests_sent for s in net.nodes) - before_requests) / 25
+    requests_per_node_h = (sum(s.requests_out for s in net.nodes) - before_requests) / 25
     assert requests_per_node_h < 500
     for simulated in net.nodes:
         state = simulated.node.state
