@@ -7,7 +7,7 @@ times count from the start of the measured time, shares are in [0, 1]. `mediadht
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -297,7 +297,7 @@ class Scenario(Part):
 
     def _size_faults(self) -> Iterator[_Fault]:
         nodes = self.network.nodes
-        if "k" in self.network.model_fields_set and self.network.k > nodes:
+        if self.network.k > nodes and self.network.k != K:
             yield ("network", "k"), f"more than network.nodes = {nodes}: every node would hold everything"
         for number, event in enumerate(self.events):
             yield from _partition_faults(event, nodes, number) if isinstance(event, Partition) else ()
@@ -320,6 +320,18 @@ class Scenario(Part):
     def to_json(self) -> dict[str, Any]:
         """All of it, the defaults included, in JSON's types; `Scenario.model_validate` takes it back."""
         return self.model_dump(mode="json")
+
+    def with_settings(self, settings: Sequence[str]) -> Scenario:
+        """A copy with settings (`network.nodes=500`) laid over it, checked. Raises ScenarioError."""
+        from mediadht_sim.scenario_file import with_settings  # noqa: PLC0415 - it reads the models
+
+        return with_settings(self, settings)
+
+    def with_values(self, values: Mapping[str, Any]) -> Scenario:
+        """The same, of dotted keys and plain values."""
+        from mediadht_sim.scenario_file import with_values  # noqa: PLC0415 - it reads the models
+
+        return with_values(self, values)
 
 
 def _partition_faults(event: Partition, nodes: int, number: int) -> Iterator[_Fault]:

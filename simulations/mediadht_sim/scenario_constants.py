@@ -7,7 +7,8 @@ stay: a network with another ID length is another protocol. Those that a key of 
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Final
+import math
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -15,8 +16,6 @@ from pydantic_core import PydanticCustomError
 from mediadht.core import constants
 
 __all__ = ["Constants", "changeable"]
-
-_Value = int | float | Annotated[list[float], "a tuple of numbers"] | tuple[float, ...]
 
 _ELSEWHERE: Final = {
     "K": "network.k",
@@ -48,7 +47,7 @@ def _fault(name: str, text: str) -> PydanticCustomError:
     return PydanticCustomError("together", "{text}", {"text": text, "faults": [((name,), text)]})
 
 
-def _checked(given: dict[str, _Value]) -> dict[str, int | float | tuple[float, ...]]:
+def _checked(given: dict[str, Any]) -> dict[str, int | float | tuple[float, ...]]:
     known = changeable()
     checked: dict[str, int | float | tuple[float, ...]] = {}
     for name, value in given.items():
@@ -62,13 +61,17 @@ def _checked(given: dict[str, _Value]) -> dict[str, int | float | tuple[float, .
     return checked
 
 
-def _like(name: str, value: _Value, standard: float | tuple[float, ...]) -> int | float | tuple[float, ...]:
+def _like(name: str, value: Any, standard: float | tuple[float, ...]) -> int | float | tuple[float, ...]:
     """`value` in the type of the standard one."""
     if isinstance(standard, tuple):
-        if not isinstance(value, (list, tuple)) or not value or any(item < 0 for item in value):
+        if (
+            not isinstance(value, (list, tuple))
+            or not value
+            or not all(_is_number(item) and item >= 0 for item in value)
+        ):
             raise _fault(name, f"it must be a list of numbers, none below 0, like {list(standard)}")
-        return tuple(value)
-    if isinstance(value, (list, tuple)) or value <= 0:
+        return tuple(float(item) for item in value)
+    if not _is_number(value) or value <= 0:
         raise _fault(name, f"it must be a number above 0, like {standard}")
     if isinstance(standard, int):
         if value != int(value):
@@ -77,5 +80,9 @@ def _like(name: str, value: _Value, standard: float | tuple[float, ...]) -> int 
     return float(value)
 
 
-Constants = Annotated[dict[str, _Value], AfterValidator(_checked)]
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+Constants = Annotated[dict[str, Any], AfterValidator(_checked)]
 """Name to value."""
