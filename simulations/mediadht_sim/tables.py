@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from mediadht import __version__
 from mediadht.core.errors import CallerError, EnvironmentFault
 from mediadht_sim.columns import ARROW_TYPES, INTERVALS, LOOKUPS, NODES, TABLES, Column, Table
-from mediadht_sim.toml_text import toml_text
+from mediadht_sim.toml_text import write_toml
 
 __all__ = [
     "FORMAT",
@@ -180,7 +180,7 @@ def write_results(result: RunLike | Results, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         summary.unlink(missing_ok=True)
-        (folder / SCENARIO_FILE).write_text(toml_text(results.scenario), encoding="utf-8")
+        (folder / SCENARIO_FILE).write_text(write_toml(results.scenario), encoding="utf-8")
         for table, held in _tables_of(results):
             _write_parquet(table, held, folder / f"{table.name}.parquet")
         part = folder / f"{SUMMARY_FILE}.part"

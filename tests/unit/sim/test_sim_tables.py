@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from mediadht_sim.tables import (
     read_results,
     write_results,
 )
-from mediadht_sim.toml_text import toml_text
 
 ROW = (1.0, "lookup", 3, "media:1", 10.0, 20.0, 1, 1, 4, 2, 3, True, "found")
 FILES = ["intervals.parquet", "lookups.parquet", "nodes.parquet", "scenario.toml", "summary.json"]
@@ -164,19 +162,3 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_metrics_that_are_no_numbers_become_null(tmp_path: Path) -> None:
     run = replace(made_up_run(), metrics={"a": float("inf"), "b": 1.5, "c": None})
     assert read_results(write_results(run, tmp_path)).metrics == {"a": None, "b": 1.5, "c": None}
-
-
-def test_toml_text_reads_back() -> None:
-    values = {
-        "text": 'a "quoted" \\ line\nnext \x7f \x00 ü 🐟',
-        "whole": 3,
-        "part": 1e-9,
-        "yes": True,
-        "none_yet": [],
-        "mixed": [1, {"a": 1}],
-        "odd key.": {"deep": {"x": float("inf")}},
-        "rows": [{"a": 1, "in": {"b": [1.5, "x"]}}, {}],
-    }
-    assert tomllib.loads(toml_text({"gone": None, **values})) == values
-    with pytest.raises(CallerError, match="cannot be written as TOML: it is a object"):
-        toml_text({"a": object()})
