@@ -2,13 +2,14 @@
 
 An announce is `Server.set`, a lookup `Server.get`. The rows are those of `lookups.parquet`, and mean:
 
+- `at_s` counts from the start of the first announce;
 - `first_ms` is `end_ms`: the package hands its one value over when the call returns, which is after every node of that
   round answered or timed out, and after a copy was stored at the nearest node without one (its "caching" store);
 - `providers` is 0 or 1: a key has one value, a later `set` replaces it, nothing is withdrawn or signed;
 - `requests` are datagrams that ask, `hops` answers that led to the value (`datagrams.Operation`), `replicas` values
   heard by a lookup, stores acknowledged to an announce (the announcer's own copy is not counted);
-- `complete`: the call returned within the limit;
-- `outcome` as everywhere; a value whose announcer is dead is `stale`, for nobody serves the media any more.
+- `complete`: the call returned; `end_ms` is null and the outcome `unfinished` where it did not within the limit;
+- `outcome` otherwise as everywhere; a value whose announcer is dead is `stale`, for nobody serves the media any more.
 
 What is modelled: everything in the package and in rpcudp, for their code runs: the 5 s timeout of a request, no
 retries, a node forgotten after one timeout, rounds that wait for their slowest answer, alpha 3 and k 20, replication to
@@ -92,7 +93,7 @@ class _Row:
     index: int
     subject: str
     operation: Operation
-    end_ms: float = 0.0
+    end_ms: float | None = None
     providers: int = 0
     replicas: int = 0
     outcome: str = "unfinished"
@@ -103,14 +104,11 @@ class _Row:
         self.end_ms = (now - self.started_s) * 1_000
         self.outcome, self.providers, self.replicas = outcome, providers, replicas
 
-    def values(self, now: float) -> LookupRow:
-        """The row, at the end of its phase."""
-        is_complete = self.operation.is_ended
-        if not is_complete:
-            self.operation.is_ended = True
-            self.end_ms = (now - self.started_s) * 1_000
+    def values(self, measured_s: float) -> LookupRow:
+        """The row, at the end of its phase; measuring began at `measured_s`."""
+        is_complete, self.operation.is_ended = self.operation.is_ended, True
         return (
-            self.started_s,
+            self.started_s - measured_s,
             self.kind,
             self.index,
             self.subject,
@@ -140,6 +138,8 @@ class _Run:
     announcers: dict[str, int] = field(default_factory=dict)
     rows: list[_Row] = field(default_factory=list)
     pending: int = 0
+    measured_s: float = 0.0
+    """When measuring began."""
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine, and count it as pending until it ends."""
@@ -209,7 +209,7 @@ class _Run:
             engine.at(started_s + number * every_s, self._call, call, arguments)
         engine.run_until(started_s + max(0, len(calls) - 1) * every_s)
         engine.run_while(lambda: self.pending > 0, _OPERATION_S_MAX)
-        rows = [row.values(engine.now) for row in self.rows]
+        rows = [row.values(self.measured_s) for row in self.rows]
         counts = (network.messages - messages, network.bytes_sent - bytes_sent)
         return BaselinePhase(name, started_s, engine.now, *counts, rows)
 
@@ -260,6 +260,7 @@ def run_baseline(
         engine.run_until(engine.now + settle_s)
         warm = [(turn, node) for turn in range(warm_lookups_per_node) for node in range(nodes)]
         phase("warm", [(run.servers[node].get, (_subject(seed, f"warm/{turn}/{node}"),)) for turn, node in warm])
+        run.measured_s = engine.now
         subjects = [_subject(seed, number) for number in range(announces)]
         phase("announce", [(run.announce, (choice.randrange(nodes), subject)) for subject in subjects])
         phase("before", _lookups(run, subjects, lookups, choice))
