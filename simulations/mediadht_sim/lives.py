@@ -48,6 +48,11 @@ _LENGTH_S_MAX = 3.2e9
 """A hundred years."""
 
 
+def _check(name: str, value: float, maximum: float) -> None:
+    if not 0.0 < value <= maximum:
+        raise CallerError(f"{name} is {value}; write a number above 0, at most {maximum:g}")
+
+
 class Lengths(Protocol):
     """A distribution of lengths of time, in seconds."""
 
@@ -125,7 +130,8 @@ class LogNormal:
 
     def __post_init__(self) -> None:
         _check("median_s", self.median_s, _LENGTH_S_MAX)
-        _check("sigma", self.sigma, 5.0)
+        if not 0.0 <= self.sigma <= 10.0:
+            raise CallerError(f"sigma is {self.sigma}; write a standard deviation from 0 to 10")
 
     @property
     def mean_s(self) -> float:
@@ -141,7 +147,8 @@ class LogNormal:
     def survival(self, length_s: float) -> float:
         if length_s <= 0.0:
             return 1.0
-        return NormalDist().cdf(-math.log(length_s / self.median_s) / self.sigma)
+        distance = math.log(length_s / self.median_s)
+        return NormalDist().cdf(-distance / self.sigma) if self.sigma else float(distance < 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,20 +308,26 @@ class ChurnCounts:
     restarts: int = 0
     restarts_empty: int = 0
     """Of the restarts, those without what was on disk."""
+    gone: int = 0
+    """Of the crashes and leaves, those after which the node never returns: its absence is infinite."""
 
 
 class Churn:
     """Stops and starts a network's nodes, from `start` to `stop`.
 
-    It only brings back what it stopped itself. A node that something else has stopped is left alone: churn looks again
-    after a further session. The draws come from the stream "lives" and follow each other in virtual time, so the same
-    nodes go at the same times whatever the protocol does in between.
+    A node with an infinite absence is gone for good; `replace`, if given, is called then: it makes another node and
+    returns its index. Churn only brings back what it stopped itself. A node that something else has stopped is left
+    alone: churn looks again after a further session. The draws come from the stream "lives" and follow each other in
+    virtual time, so the same nodes go at the same times whatever the protocol does in between.
     """
 
-    __slots__ = ("_down_s", "_network", "_pending", "_stream", "counts", "is_running", "settings")
+    __slots__ = ("_down_s", "_network", "_pending", "_replace", "_stream", "counts", "is_running", "settings")
 
-    def __init__(self, network: ChurnNetwork, settings: ChurnSettings) -> None:
+    def __init__(
+        self, network: ChurnNetwork, settings: ChurnSettings, *, replace: Callable[[], int] | None = None
+    ) -> None:
         self.settings = settings
+        self._replace = replace
         self.counts = ChurnCounts()
         self.is_running = False
         self._network = network
@@ -325,7 +338,7 @@ class Churn:
 
     @property
     def absent(self) -> int:
-        """How many nodes are away because of this."""
+        """How many nodes are away because of this, and will return."""
         return len(self._down_s)
 
     def start(self, *, absent_at_once: bool = False) -> None:
@@ -338,13 +351,12 @@ class Churn:
         assert not self.is_running, "start once, or stop first"
         up_share = availability(self.settings.session, self.settings.absence) if absent_at_once else 1.0
         if not up_share:
-            raise CallerError(
-                "absences never end, so nobody is up in the steady state; let them end, or start with all"
-            )
+            raise CallerError("absences never end: nobody is up in the steady state; let them end, or start with all")
         self.is_running = True
-        for index in self._down_s:  # away since before a stop
+        for index, down_s in list(self._down_s.items()):  # away, or leaving, since before a stop
             if index not in self._pending:
-                self._after(self.settings.absence.draw_residual(self._stream), self._return, index)
+                leave_s = max(0.0, down_s - self._network.engine.now)
+                self._stay_away(index, leave_s, self.settings.absence.draw_residual(self._stream))
         for index, node in enumerate(self._network.nodes):
             if index in self.settings.exempt or index in self._down_s or not node.is_up:
                 continue
@@ -400,6 +412,12 @@ class Churn:
             self._stay_away(index, 0.0, away_s)
 
     def _stay_away(self, index: int, leave_s: float, away_s: float) -> None:
+        if math.isinf(away_s):
+            self.counts.gone += 1
+            self._pending.pop(index, None)
+            if self._replace is not None:
+                self.added(self._replace())
+            return
         self._down_s[index] = self._network.engine.now + leave_s
         self._after(leave_s + max(away_s, LENGTH_S_MIN), self._return, index)
 
@@ -413,8 +431,3 @@ class Churn:
             self._network.restart(index, keep_state=keep_state)
         if self.is_running:
             self._after(self.settings.session.draw(self._stream), self._end_session, index)
-
-
-def _check(name: str, value: float, maximum: float) -> None:
-    if not 0.0 < value <= maximum:
-        raise CallerError(f"{name} is {value}; write a number above 0, at most {maximum:g}")
