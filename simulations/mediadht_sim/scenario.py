@@ -294,6 +294,9 @@ class Scenario(Part):
             elif ends_at_s is not None and not workload.starts_at_s < ends_at_s <= self.duration_s:
                 allowed = f"write more than starts_at_s = {workload.starts_at_s:g} and at most {self.duration_s:g}"
                 yield ("workloads", number, "ends_at_s"), allowed
+            elif workload.starts_at_s + workload.lasts_s > self.duration_s:
+                text = f"its last start is {workload.lasts_s:g} s later, after duration_s = {self.duration_s:g}"
+                yield ("workloads", number, "starts_at_s"), text
 
     def _size_faults(self) -> Iterator[_Fault]:
         nodes = self.network.nodes

@@ -118,7 +118,8 @@ def _why(details: ErrorDetails, place: Place) -> str:
     if details["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return f"it must be a table of keys: write [{place.dotted}], and its keys below it"
     if details["type"] == "tuple_type":
-        return f"it must be a list: write [[{place.dotted}]] with the keys below it, or [1.0, 2.0]"
+        of_tables = len(place.path) == 1
+        return f"it must be a list: write {f'[[{place.dotted}]], and the keys below it' if of_tables else '[1.0, 2.0]'}"
     message = details["msg"]
     return f"it must {message.removeprefix('Input should ')}" if message.startswith("Input should ") else message
 

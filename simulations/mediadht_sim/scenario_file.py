@@ -179,15 +179,13 @@ def _lay(tables: dict[str, Any], path: KeyPath, value: Any, setting: str) -> Non
 
 def _default_at(path: KeyPath, following: str | int) -> Any:
     """What the scenario has at `path` where nothing is said; without its tag's keys, if the tag itself is set."""
-    if following in TAGS:
-        return {}
     value: Any = _DEFAULTS
     for part in path:
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
             return {}
-    return _copied(value)
+    return {} if following in TAGS and isinstance(value, dict) else _copied(value)
 
 
 def _copied(value: Any) -> Any:

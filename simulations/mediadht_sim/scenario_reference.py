@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 from mediadht_sim.scenario import Scenario
 
-__all__ = ["TAGS", "Place", "Reference", "allowed", "is_tag", "place_of", "reference", "tag_of"]
+__all__ = [
+    "TAGS",
+    "Place",
+    "Reference",
+    "allowed",
+    "is_tag",
+    "markdown",
+    "models_in",
+    "place_of",
+    "reference",
+    "tag_of",
+]
 
 TAGS: Final = ("kind", "strategy", "model")
 """Keys whose value decides which other keys a table has."""
@@ -87,6 +98,8 @@ def place_of(location: Sequence[str | int]) -> Place:
 
 def allowed(model: type[BaseModel], field: str) -> str:
     """What may be written for a field, in words: "whole number, 2 to 1000000"."""
+    if (model, field) == (Scenario, "constants"):
+        return "names of `mediadht.core.constants`, with numbers like theirs"
     return _in_words(model.model_json_schema()["properties"].get(field, {}))
 
 
@@ -115,13 +128,17 @@ def _in_words(schema: dict[str, Any]) -> str:
 def _range(schema: dict[str, Any]) -> str:
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    lower = f"more than {above:.12g}" if above is not None else "" if low is None else f"{low:.12g}"
-    upper = f"less than {below:.12g}" if below is not None else "" if high is None else f"{high:.12g}"
+    lower = f"more than {_number(above)}" if above is not None else "" if low is None else _number(low)
+    upper = f"less than {_number(below)}" if below is not None else "" if high is None else _number(high)
     if lower and upper and above is None and below is None:
         return f", {lower} to {upper}"
     low_text = lower if above is not None or not lower else f"at least {lower}"
     high_text = upper if below is not None or not upper else f"at most {upper}"
     return "".join(f", {part}" for part in (low_text, high_text) if part)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.12g}"
 
 
 def reference() -> Iterator[Reference]:
@@ -142,6 +159,47 @@ def _keys_of(model: type[BaseModel], table: str, choice: str) -> Iterator[Refere
     for name, inner in deeper:
         for option in inner:
             yield from _keys_of(option, name, tag_of(option) or "")
+
+
+def markdown() -> str:
+    """The reference for `docs/simulation.md`: for every table its kinds, and its keys with the kinds that have them."""
+    tables: dict[str, list[Reference]] = {}
+    for row in reference():
+        tables.setdefault(row.table, []).append(row)
+    return "\n\n".join(_section(table, rows) for table, rows in tables.items()) + "\n"
+
+
+def _section(table: str, rows: Sequence[Reference]) -> str:
+    is_list = table in {"events", "adversaries", "workloads"}
+    lines = [f"### `[[{table}]]`" if is_list else f"### `[{table}]`" if table else "### Top of the file", ""]
+    choices = _choices(table)
+    tag = next((tag for tag in TAGS for model in choices.values() if tag in model.model_fields), "")
+    if len(choices) > 1:
+        lines += [f'- `{tag} = "{name}"`: {_about(model)}' for name, model in choices.items()] + [""]
+        lines += ["| key | of | allowed | default | what it is |", "| --- | --- | --- | --- | --- |"]
+    else:
+        lines += [*(_about(model) for model in choices.values() if table), ""] if table else []
+        lines += ["| key | allowed | default | what it is |", "| --- | --- | --- | --- |"]
+    alike: dict[Reference, list[str]] = {}
+    for row in rows:
+        alike.setdefault(replace(row, choice=""), []).append(row.choice)
+    for row, of in alike.items():
+        default = f"`{row.default}`" if row.default not in {"", "required"} else row.default or "none"
+        kinds = f" {'all' if len(of) == len(choices) else ', '.join(of)} |" if len(choices) > 1 else ""
+        lines.append(f"| `{row.key}` |{kinds} {row.allowed} | {default} | {row.description} |")
+    return "\n".join(lines)
+
+
+def _choices(table: str) -> dict[str, type[BaseModel]]:
+    """The models that a table may have, by tag; one without a tag by ""."""
+    options: tuple[type[BaseModel], ...] = (Scenario,)
+    for part in table.split(".") if table else ():
+        options = models_in(options[0].model_fields[part].annotation)
+    return {tag_of(model) or "": model for model in options}
+
+
+def _about(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").split())
 
 
 def _default(value: object) -> str:

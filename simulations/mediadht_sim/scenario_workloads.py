@@ -21,6 +21,11 @@ _Rate = Annotated[float, Field(ge=0.0, le=1_000_000.0)]
 class _Workload(Part):
     starts_at_s: Times = Field(default=0.0, description="When it starts, in seconds of measured time.")
 
+    @property
+    def lasts_s(self) -> float:
+        """From the first to the last thing that it starts, where that does not depend on the measured time."""
+        return 0.0
+
 
 class _Lookups(_Workload):
     providers_max: int = Field(default=16, ge=1, le=1_000, description="A lookup ends once it has this many providers.")
@@ -56,6 +61,10 @@ class FlashCrowd(_Lookups):
     ramp_s: float = Field(default=10.0, gt=0.0, le=86_400.0, description="Within this time they all start.")
     announce_after: bool = Field(default=False, description="Whether each that has found it announces it too.")
 
+    @property
+    def lasts_s(self) -> float:
+        return self.ramp_s
+
     def size(self, nodes: int) -> int:
         """How many of `nodes` nodes look it up; half of them where nothing is said."""
         return self.count if self.count is not None else round((0.5 if self.share is None else self.share) * nodes)
@@ -86,6 +95,10 @@ class Uploads(_Lookups):
     )
     every_s: float = Field(default=1.0, gt=0.0, le=86_400.0, description="Between one medium and the next.")
 
+    @property
+    def lasts_s(self) -> float:
+        return (self.files - 1) * self.every_s + self.spread_ms / 1_000
+
 
 class Joins(_Lookups):
     """Many servers that look up rooms by their ID in order to join: what happens after an invitation went round."""
@@ -98,6 +111,10 @@ class Joins(_Lookups):
     joiners_per_room: int = Field(default=20, ge=1, le=NODES_MAX, description="Servers that look a room up.")
     within_s: float = Field(default=30.0, gt=0.0, le=86_400.0, description="Within this time they all start.")
     announce_after: bool = Field(default=True, description="Whether a server that found the room announces it too.")
+
+    @property
+    def lasts_s(self) -> float:
+        return self.within_s
 
 
 class MassRepublish(_Workload):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from mediadht import __version__
+from mediadht_sim.cli.describe_command import describe
 from mediadht_sim.cli.errors import report as report_error
 from mediadht_sim.cli.exit_codes import EXIT_CODE_MEANINGS, ExitCode
 from mediadht_sim.cli.run_commands import list_, replay, run
@@ -41,7 +42,7 @@ def command() -> None:
     """Simulate networks of mediadht nodes: the real protocol code, in virtual time, the same again from one seed."""
 
 
-for _subcommand in (run, list_, replay, report, compare, sweep, fuzz):
+for _subcommand in (run, list_, describe, replay, report, compare, sweep, fuzz):
     command.add_command(_subcommand)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mediadht_sim.toml_text import KeyPath, line_of, lines_of, write_toml
 
 _keys = st.one_of(
