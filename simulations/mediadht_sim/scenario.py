@@ -86,32 +86,40 @@ class _Latency(Part):
     )
 
 
-class SyntheticLatency(_Latency):
-    """Round-trip times drawn from a built-in model of the Internet."""
+class _Stretched(_Latency):
+    median_ms: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=60_000.0,
+        description="Stretched so that this is the median round-trip time of all pairs; left out, as measured.",
+    )
+
+
+class SyntheticLatency(_Stretched):
+    """Round-trip times drawn from a built-in model of the Internet, fitted to PlanetLab's: a median of 140 ms."""
 
     model: Literal["synthetic"] = "synthetic"
-    median_ms: float = Field(default=80.0, gt=0.0, le=60_000.0, description="Median round-trip time of all pairs.")
 
 
 class ConstantLatency(_Latency):
     """The same round-trip time between all nodes."""
 
     model: Literal["constant"] = "constant"
-    median_ms: float = Field(default=80.0, gt=0.0, le=60_000.0, description="The round-trip time.")
+    median_ms: float = Field(default=100.0, gt=0.0, le=60_000.0, description="The round-trip time.")
 
 
-class PlanetLabLatency(_Latency):
+class PlanetLabLatency(_Stretched):
     """Round-trip times between PlanetLab's hosts; a node is placed at one of them."""
 
     model: Literal["planetlab"] = "planetlab"
-    file: Path = Field(description="The matrix of round-trip times, as published.")
+    file: Path = Field(description="The square matrix of round-trip times in ms, as NetLatency-Data has it.")
 
 
-class WonderNetworkLatency(_Latency):
+class WonderNetworkLatency(_Stretched):
     """Ping times between WonderNetwork's cities; a node is placed in one of them."""
 
     model: Literal["wondernetwork"] = "wondernetwork"
-    file: Path = Field(description="The table of pings, as published.")
+    file: Path = Field(description="The table of pings in ms: CSV, the cities in the first row and column.")
 
 
 def _with_model(given: Any) -> Any:
@@ -178,10 +186,10 @@ class LogNormal(Part):
 
 
 class Trace(Part):
-    """Durations drawn from a file of measured ones."""
+    """Durations drawn from a file of observed ones, all nodes' together."""
 
     kind: Literal["trace"] = "trace"
-    file: Path = Field(description="The file of durations, in seconds.")
+    file: Path = Field(description="CSV with node,up_s,down_s (or JSON lines); `absence` takes the last.")
 
 
 class Never(Part):
