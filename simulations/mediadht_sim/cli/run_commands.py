@@ -58,6 +58,7 @@ def run(
     from mediadht_sim.tables import write_results
 
     write_results(result, folder)
+    (folder / "report.html").unlink(missing_ok=True)  # of results that were overwritten
     if with_report:
         from mediadht_sim.report import write_report
 

@@ -120,7 +120,8 @@ def test_results_are_not_overwritten_silently(fake: Fake, capsys: pytest.Capture
     assert main(["run", "x.toml"]) == ExitCode.USAGE
     assert "out/x-1 is not empty: choose another with --out, or overwrite it with --force" in capsys.readouterr().err
     assert len(fake.runs) == 1, "it must be found out before the simulation"
-    assert main(["run", "x.toml", "--force"]) == ExitCode.OK
+    assert main(["run", "x.toml", "--force", "--no-report"]) == ExitCode.OK
+    assert not Path("out/x-1/report.html").exists(), "the old report would tell of other results"
 
 
 @pytest.mark.parametrize(
