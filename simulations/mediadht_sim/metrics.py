@@ -50,7 +50,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("first_ms_p50", "first provider, median", "ms", "lower", "time to the first provider: half were faster"),
     Metric("first_ms_p95", "first provider, 95 of 100 within", "ms", "lower", "95th percentile of the same"),
     Metric("first_ms_p99", "first provider, 99 of 100 within", "ms", "lower", "99th percentile of the same"),
-    Metric("end_ms_p50", "lookup's end, median", "ms", "lower", "time until the lookup ended, all replicas asked"),
+    Metric("end_ms_p50", "lookup's end, median", "ms", "lower", "time until it ended: enough told, or none left to ask"),
     Metric("end_ms_p99", "lookup's end, 99 of 100 within", "ms", "lower", "99th percentile of the same"),
     Metric("requests_mean", "requests per lookup, mean", "", "lower", "requests that a lookup sent"),
     Metric("requests_p50", "requests per lookup, median", "", "lower", "median of the same"),
