@@ -129,7 +129,7 @@ class Maintenance:
                 )
             if peer is not None:
                 if contact.endpoints:
-                    peer.in_table = table.answered(node_id, groups) is Admission.ADMITTED
+                    peer.in_table = table.answered(node_id, groups) in (Admission.ADMITTED, Admission.KNOWN)
                 book.pin_changed(node_id)
         table.spread_refreshes(now, BUCKET_REFRESH_INTERVAL_S, state.random_share)
         self._neighbours_s = now - NEIGHBOURHOOD_INTERVAL_S * state.random_share()
@@ -232,10 +232,11 @@ class Maintenance:
     def _tick(self) -> None:
         state = self._state
         for node_id, session in list(state.sessions.items()):
-            in_table = state.book[node_id].in_table
-            if state.now - session.used_s > SESSION_IDLE_CLOSE_S and not in_table:
+            peer = state.book[node_id]
+            pings = state.settings.pings or peer.failures  # nothing else would show that a failing one has recovered
+            if state.now - session.used_s > SESSION_IDLE_CLOSE_S and not peer.in_table:
                 state.emit(Hangup(node_id, Code.IDLE))
-            elif state.settings.pings and not session.pinging and state.now - session.heard_s > SESSION_IDLE_PING_S:
+            elif pings and not session.pinging and state.now - session.heard_s > SESSION_IDLE_PING_S:
                 session.pinging = True
                 state.ask(node_id, Ping(), self)
         self._reconnect()

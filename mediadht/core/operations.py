@@ -191,7 +191,8 @@ class FindProviders(LookupOperation):
         self._sample = state.random_point()
         self._bodies: set[bytes] = set()
         self._records: dict[int, Record] = {}
-        self._handed_on = 0
+        self._handed_on: set[int] = set()
+        self._holding = 0
         self._total = len(own)
         self._own_useful = bool(own)
         self._is_alone = state.is_replica and not state.settings.expects_peers and not len(state.book)
@@ -221,18 +222,21 @@ class FindProviders(LookupOperation):
         if not isinstance(response, Got):
             self.lookup.failed(node_id)
             return
-        useful, last_signer, live = False, None, 0
+        holding, useful, last_signer, live = False, False, None, 0
         for body, signature in response.records:
             record = self._checked(body, signature)
             payload = None if record is None else self._opened(record)
             if record is not None and (record.withdrawn or payload is not None):
-                useful = True
+                holding = True
+                self._take_record(record, payload)
                 if not record.withdrawn:
                     last_signer, live = record.node_id, live + 1
-                self._take_record(record, payload)
+                    useful = useful or not self._records[record.node_id].withdrawn
         if not is_page:
+            # A withdrawal alone ends no search: it went to more nodes than a later announcement, and stays there.
             self.lookup.answered(node_id, self.state.learn(response.contacts), useful=useful)
-            if useful:
+            self._holding += holding
+            if holding:
                 self._total = max(self._total, min(response.total, STORE_RECORDS_PER_KEY_MAX))
         if live >= PROVIDERS_PER_ANSWER_MAX and last_signer is not None and self._page_from is None:
             self._next_page(node_id, last_signer)
@@ -243,16 +247,16 @@ class FindProviders(LookupOperation):
         super().on_lost(pending, code)
 
     def has_ended(self) -> bool:
-        return self._handed_on >= self._providers_max or (self._page_from is None and super().has_ended())
+        return len(self._handed_on) >= self._providers_max or (self._page_from is None and super().has_ended())
 
     def ended(self) -> None:
         self.state.table.looked_up(self.target, self.state.now)
         self.state.tell(
             LookupEnded(
                 self._operation,
-                max(self._total, self._handed_on),
+                max(self._total, len(self._handed_on)),
                 self.lookup.answers + (self._own_useful or self._is_alone),
-                self.lookup.useful,
+                self._holding,
                 self.lookup.requests + self._pages,
                 self.lookup.hops,
                 self.complete,
@@ -293,9 +297,9 @@ class FindProviders(LookupOperation):
         if held is not None and not record.supersedes(held):
             return
         self._records[record.node_id] = record
-        if held is not None or payload is None or self._handed_on >= self._providers_max:
+        if payload is None or record.node_id in self._handed_on or len(self._handed_on) >= self._providers_max:
             return
-        self._handed_on += 1
+        self._handed_on.add(record.node_id)
         peer = self.state.book.get(record.node_id)
         alive_s_ago = None
         if record.node_id == self.state.own_id:

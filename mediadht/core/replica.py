@@ -95,7 +95,7 @@ def _get(state: NodeState, asker: int, request: Get) -> Got:
     live = state.store.sample(request.key, request.sample, request.providers_max, now_s, request.after)
     gone = [] if request.after is not None else state.store.withdrawals(request.key, now_s)
     contacts: tuple[Contact, ...] = ()
-    if not live and not gone and request.after is None:
+    if not live and request.after is None:
         contacts = _contacts(state, asker, request.key, request.contacts_max, request.known)
     return Got(
         tuple((record.body, record.signature) for record in (*live, *gone)),

@@ -193,12 +193,13 @@ def test_contacts_stand_in_an_answer_only_where_no_record_does() -> None:
     assert get(state).contacts == ()
 
 
-def test_withdrawals_come_along_on_the_first_page_and_count_as_an_answer() -> None:
+def test_withdrawals_come_along_on_the_first_page_and_do_not_end_a_search() -> None:
     state = node()
     know(state, 5)
     put(state, signed(0, withdrawn=True))
     got = get(state)
-    assert got == Got((raw(signed(0, withdrawn=True)),), 0)
+    assert (got.records, got.total) == ((raw(signed(0, withdrawn=True)),), 0)
+    assert got.contacts, "somebody farther on may know of a later announcement"
     put(state, signed(1))
     assert len(get(state).records) == 2
     assert get(state, after=keys(1).node_id).records == ()
