@@ -1,7 +1,7 @@
 """mediadht beside the `kademlia` package on the same simulated network: the table of docs/research.md.
 
 ```sh
-python simulations/experiments/baseline_kademlia.py                    # 100 and 1,000 nodes; minutes
+python simulations/experiments/baseline_kademlia.py                    # 100, 400 and 1,000 nodes; minutes
 python simulations/experiments/baseline_kademlia.py --nodes 100 --only kademlia --lookups 200
 ```
 
@@ -89,7 +89,8 @@ def of_kademlia(work: Work) -> dict[str, list[Row]]:
     )
     click.echo(
         f"kademlia, {work.nodes} nodes: trace {result.trace[:16]}, {result.messages:,} datagrams, the largest of "
-        f"{result.bytes_largest} bytes, {len(result.faults)} exceptions that nobody took",
+        f"{result.bytes_largest} bytes, {len(result.faults)} exceptions that nobody took"
+        + (f"; FLOODED, stopped at {result.flooded_s:.1f} s" if result.flooded_s is not None else ""),
         err=True,
     )
     return {name: result.phases[name].rows for name in ("announce", "before", "after") if name in result.phases}
@@ -106,7 +107,8 @@ def scenario_of(work: Work) -> Scenario:
         {
             "name": "beside-kademlia",
             "seed": work.seed,
-            "duration_s": 2 * phase_s,
+            "duration_s": max(2 * phase_s, work.announces * EVERY_S),
+            "interval_s": min(10.0, phase_s),
             "network": {
                 "nodes": work.nodes,
                 "start": "joined",
@@ -159,7 +161,7 @@ def written(value: float | None) -> str:
 
 
 @click.command(help=__doc__.split("\n", 1)[0])
-@click.option("--nodes", type=click.IntRange(2), multiple=True, default=(100, 1_000), show_default=True)
+@click.option("--nodes", type=click.IntRange(2), multiple=True, default=(100, 400, 1_000), show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--announces", type=click.IntRange(1), default=500, show_default=True, help="Keys, each announced once.")
 @click.option("--lookups", type=click.IntRange(1), default=1_000, show_default=True, help="Before the crash and after.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import random
 import subprocess
@@ -16,6 +17,7 @@ import kademlia.routing
 import kademlia.storage
 import pytest
 import rpcudp.protocol
+from click.testing import CliRunner
 from kademlia.network import Server
 from sim_support import latency_s
 
@@ -202,7 +204,7 @@ def test_clock_and_entropy_are_the_machines_again_afterwards() -> None:
 def test_one_seed_gives_one_trace_whatever_the_order_of_hashes_and_another_seed_another() -> None:
     here = story(1)
     assert story(2).trace != here.trace
-    for hash_seed in ("1", "2"):
+    for hash_seed in ("1", "77"):
         there = subprocess.run(
             [sys.executable, __file__, "1"],
             env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parent)},
@@ -265,6 +267,34 @@ def test_a_loss_of_half_of_all_datagrams_leaves_no_call_without_a_row() -> None:
     assert len(result.phases["announce"].rows) == len(result.phases["before"].rows) == 20
     assert len(result.lookups) == 40
     assert {row[OUTCOME] for row in result.lookups} <= {"stored", "too_few", "found", "missed", "unfinished"}
+
+
+def test_a_package_that_floods_its_network_is_stopped_and_the_rows_say_it() -> None:
+    """Small buckets are full in a small network: what 1,000 nodes do with k = 20."""
+    result = run_baseline(64, seed=1, k=2, latency=latency_s, lookups=10, announces=100, messages_max=20_000)
+    assert result.flooded_s is not None
+    assert 20_000 <= result.messages < 21_000
+    assert "before" not in result.phases
+    unfinished = [row for row in result.lookups if not row[COMPLETE]]
+    assert all(row[5] is None and row[OUTCOME] == "unfinished" for row in unfinished)
+
+
+def test_the_study_prints_a_table_and_gives_both_systems_the_same_work() -> None:
+    file = Path(__file__).parents[2] / "simulations" / "experiments" / "baseline_kademlia.py"
+    spec = importlib.util.spec_from_file_location("baseline_kademlia", file)
+    assert spec is not None
+    assert spec.loader is not None
+    study = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = study  # dataclasses look their module up
+    spec.loader.exec_module(study)
+    told = CliRunner().invoke(
+        study.main, ["--only", "kademlia", "--nodes", "12", "--announces", "5", "--lookups", "8", "--loss", "0.01"]
+    )
+    assert told.exit_code == 0, told.output
+    assert "| | kademlia, 12 nodes |" in told.stdout
+    assert sum(line.startswith("| ") for line in told.stdout.splitlines()) > 10
+    scenario = study.scenario_of(study.Work(12, 1, 5, 8, 0.01, 0.25))
+    assert (scenario.network.nodes, scenario.links.loss, scenario.events[0].share) == (12, 0.01, 0.25)
 
 
 if __name__ == "__main__":

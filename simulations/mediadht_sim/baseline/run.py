@@ -16,8 +16,11 @@ retries, a node forgotten after one timeout, rounds that wait for their slowest 
 newcomers, hourly refresh. Around it: latency, jitter, loss, bandwidth, cuts, nodes that crash without a word. One
 kindness is ours: a node whose bootstrap got no answer tries again, as whoever runs it would.
 
-What is not: CPU time; UDP fragmentation and its size limit (the largest datagram of a run is reported, and stays below
-any MTU with k = 20); queues that overflow, NATs, ICMP (an unconnected UDP socket does not hear of it).
+From some hundreds of nodes on, the package can flood its network with stores, without end (docs/research.md has the
+mechanism): a run stops at `messages_max`, says so in `flooded_s`, and the operations under way are `unfinished`.
+
+What is not modelled: CPU time; UDP fragmentation and its size limit (the largest datagram of a run is reported, and
+stays below any MTU with k = 20); queues that overflow, NATs, ICMP (an unconnected UDP socket does not hear of it).
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from kademlia.utils import digest  # type: ignore[import-untyped]
 from mediadht_sim.baseline.datagrams import OPERATION, DatagramNetwork, Operation, address_of
 from mediadht_sim.baseline.loop import VirtualLoop
 from mediadht_sim.baseline.pinned import pinned
-from mediadht_sim.engine import Engine, collector_at_rest
+from mediadht_sim.engine import Engine
 from mediadht_sim.links import Links, LinkSettings
 
 __all__ = ["BaselinePhase", "BaselineResult", "LookupRow", "run_baseline"]
@@ -77,6 +80,8 @@ class BaselineResult:
     messages: int
     bytes_largest: int
     virtual_s: float
+    flooded_s: float | None
+    """When `messages_max` was reached, in virtual seconds from the first join; the run ended there."""
 
     @property
     def lookups(self) -> list[LookupRow]:
@@ -133,6 +138,7 @@ class _Run:
     network: DatagramNetwork
     k: int
     alpha: int
+    messages_max: int
     servers: list[Any] = field(default_factory=list)
     is_up: list[bool] = field(default_factory=list)
     announcers: dict[str, int] = field(default_factory=dict)
@@ -207,11 +213,20 @@ class _Run:
         self.rows = []
         for number, (call, arguments) in enumerate(calls):
             engine.at(started_s + number * every_s, self._call, call, arguments)
-        engine.run_until(started_s + max(0, len(calls) - 1) * every_s)
-        engine.run_while(lambda: self.pending > 0, _OPERATION_S_MAX)
+        self.wait(started_s + max(0, len(calls) - 1) * every_s)
+        engine.run_while(lambda: self.pending > 0 and not self.is_flooded, _OPERATION_S_MAX)
         rows = [row.values(self.measured_s) for row in self.rows]
         counts = (network.messages - messages, network.bytes_sent - bytes_sent)
         return BaselinePhase(name, started_s, engine.now, *counts, rows)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether it has sent as much as it may."""
+        return self.network.messages >= self.messages_max
+
+    def wait(self, until_s: float) -> None:
+        """Let time pass until then, or until the network is flooded."""
+        self.engine.run_while(lambda: not self.is_flooded, until_s - self.engine.now)
 
     def _call(self, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         made = call(*arguments)
@@ -235,29 +250,31 @@ def run_baseline(
     settle_s: float = 30.0,
     warm_lookups_per_node: int = 0,
     every_s: float = 0.1,
+    messages_max: int = 500_000,
 ) -> BaselineResult:
     """Have `nodes` nodes join one after the other, announce, look up; kill a share of them at once, look up again.
 
     `latency(a, b)` is the one-way latency in seconds between two node indices; `loss` the share of datagrams that
     vanish. Operations start `every_s` apart, from random nodes; a lookup's is another than the key's announcer, and
-    lives. Phases: "join", "warm" (`warm_lookups_per_node` lookups by every node of keys that nobody announced),
-    "announce", "before" and, with a `crash_share`, "after": `lookups` lookups each, the first at the moment of the
-    crash.
+    lives. The run ends early once `messages_max` datagrams were sent. Phases: "join", "warm"
+    (`warm_lookups_per_node` lookups by every node of keys that nobody announced), "announce", "before" and, with a
+    `crash_share`, "after": `lookups` lookups each, the first at the moment of the crash.
     """
     assert nodes >= 2
     engine = Engine(seed)
     loop = VirtualLoop(engine)  # type: ignore[abstract]  # what it lacks raises NotImplementedError, as it shall
     links = Links(engine, latency, LinkSettings(loss=loss, jitter_share=jitter_share))
-    run = _Run(engine, loop, DatagramNetwork(engine, loop, links), k, alpha)
+    run = _Run(engine, loop, DatagramNetwork(engine, loop, links), k, alpha, messages_max)
     choice = engine.stream("baseline/work")
     phases: dict[str, BaselinePhase] = {}
 
     def phase(name: str, calls: Sequence[Call], apart_s: float = every_s) -> None:
-        phases[name] = run.phase(name, calls, apart_s)
+        if not run.is_flooded:
+            phases[name] = run.phase(name, calls, apart_s)
 
-    with pinned(engine), collector_at_rest():
+    with pinned(engine):
         phase("join", [(run.join, ())] * nodes, join_every_s)
-        engine.run_until(engine.now + settle_s)
+        run.wait(engine.now + settle_s)
         warm = [(turn, node) for turn in range(warm_lookups_per_node) for node in range(nodes)]
         phase("warm", [(run.servers[node].get, (_subject(seed, f"warm/{turn}/{node}"),)) for turn, node in warm])
         run.measured_s = engine.now
@@ -269,6 +286,7 @@ def run_baseline(
             run.crash(index)
         if crashed:
             phase("after", _lookups(run, subjects, lookups, choice))
+        ended_s = engine.now
         for server in run.servers:
             server.stop()
         loop.close()
@@ -281,7 +299,8 @@ def run_baseline(
         events=engine.events,
         messages=run.network.messages,
         bytes_largest=run.network.bytes_largest,
-        virtual_s=engine.now,
+        virtual_s=ended_s,
+        flooded_s=ended_s if run.is_flooded else None,
     )
 
 
