@@ -389,6 +389,9 @@ class SimulatedNetwork:
                 if result is not None:
                     result.ended, result.ended_s = notice, self.engine.now
                     self._looked_up(node, result)
+                    if result.then is not None:
+                        # After the core has returned: it must not be called from within its own call.
+                        self.engine.after(0.0, result.then)
             case AnnouncementProgress():
                 self._progressed(node, notice)
             case RecordKept(record):

@@ -5,6 +5,7 @@ Observers see what owners see (notices, lives, wishes) and, if they say so, ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,6 +33,8 @@ class LookupResult:
     ended_s: float = 0.0
     is_abandoned: bool = False
     """Its node went down before it ended."""
+    then: Callable[[], None] | None = None
+    """Called once it has ended by itself."""
 
 
 class Observer:

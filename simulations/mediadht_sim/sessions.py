@@ -92,8 +92,8 @@ class Sessions:
     def heard_again(self, node: SimulatedNode) -> None:
         """This node was frozen: sessions whose other ends have given it up break for it now."""
         for node_id in sorted(node.sessions):
-            other = node.sessions[node_id]
-            if node.keys.node_id not in other.sessions:
+            other = node.sessions.get(node_id)  # an earlier one's end may have made the core hang this one up
+            if other is not None and node.keys.node_id not in other.sessions:
                 self._drop(node, node_id, Code.UNREACHABLE)
 
     def hello(self, node: SimulatedNode) -> Hello:

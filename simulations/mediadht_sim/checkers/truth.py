@@ -129,6 +129,12 @@ class Truth(Observer):
         """Whether this node was up at that time."""
         return bisect_right(self._turns[index], at_s) % 2 == 1
 
+    def up_s(self, index: int, since_s: float) -> float:
+        """How long this node has been up since then, in seconds."""
+        turns, now = self._turns[index], self._network.engine.now
+        ends = turns if len(turns) % 2 == 0 else [*turns, now]
+        return sum(max(0.0, end - max(begin, since_s)) for begin, end in zip(ends[::2], ends[1::2], strict=True))
+
     def are_apart(self, a: int, b: int) -> bool:
         """Whether nothing passes between two nodes now."""
         is_cut = self._network.links.is_cut
