@@ -59,6 +59,7 @@ def _endpoint_is_valid(url: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=65_536)
 def endpoint_host(url: str) -> str:
     """The host of a valid endpoint, without brackets or port."""
     match = _ENDPOINT.fullmatch(url)
@@ -77,6 +78,7 @@ def is_private_host(host: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=65_536)
 def ip_prefix(host: str) -> str | None:
     """The /24 (IPv6: /48) of a public IP literal; None for names and for addresses that are not public."""
     try:
@@ -126,6 +128,7 @@ class Groups:
     domain: str | None
 
 
+@lru_cache(maxsize=65_536)
 def groups_of(
     endpoints: tuple[str, ...], address: str | None, registrable_domain: Callable[[str], str | None]
 ) -> Groups:

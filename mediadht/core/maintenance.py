@@ -45,6 +45,8 @@ __all__ = ["Maintenance"]
 
 _PROBES_WAITING_MAX = 256
 _JOIN_REFRESHES_MAX = 8
+_SESSION_REST_S = min(SESSION_IDLE_PING_S, SESSION_IDLE_CLOSE_S)
+_PING = Ping()
 
 
 class Maintenance:
@@ -62,6 +64,9 @@ class Maintenance:
         self._join_count = 0
         self._somebody_is_back = False
         self._neighbours_s = float("-inf")
+        self._unconnected: list[int] | None = None
+        self._table_changes = 0
+        """Members of the table without a session; None or other changes: to be looked up anew."""
 
     def start(self) -> None:
         """Begin: dial whom we remember, and tick."""
@@ -86,12 +91,13 @@ class Maintenance:
             return
         state.sessions[node_id] = Session(
             outbound=event.outbound,
-            opened_s=state.now,
             heard_s=state.now,
             used_s=state.now,
             uptime_s=hello.uptime_s,
             clock_offset_s=hello.clock_s - state.wall_s,
         )
+        state.sessions_due_s = min(state.sessions_due_s, state.now + _SESSION_REST_S)
+        self._unconnected = None
         peer.connected = True
         self._retry_s.pop(node_id, None)
         state.book.answered(node_id, state.now)
@@ -121,7 +127,6 @@ class Maintenance:
                 heard_s = now - SESSION_IDLE_PING_S * state.random_share()
                 sessions[node_id] = Session(
                     outbound=outbound,
-                    opened_s=heard_s,
                     heard_s=heard_s,
                     used_s=heard_s - (SESSION_IDLE_CLOSE_S - SESSION_IDLE_PING_S) * state.random_share(),
                     uptime_s=hello.uptime_s,
@@ -131,6 +136,7 @@ class Maintenance:
                 if contact.endpoints:
                     peer.in_table = table.answered(node_id, groups) in (Admission.ADMITTED, Admission.KNOWN)
                 book.pin_changed(node_id)
+        state.sessions_due_s = now
         table.spread_refreshes(now, BUCKET_REFRESH_INTERVAL_S, state.random_share)
         self._neighbours_s = now - NEIGHBOURHOOD_INTERVAL_S * state.random_share()
         if sessions:
@@ -143,6 +149,7 @@ class Maintenance:
         """The session is gone; what is open with this peer is lost."""
         state = self._state
         state.sessions.pop(node_id, None)
+        self._unconnected = None
         peer = state.book.get(node_id)
         if peer is not None:
             peer.connected = False
@@ -192,11 +199,15 @@ class Maintenance:
         """Close the session of least use where there are too many: not in the table, longest unused."""
         state = self._state
         if len(state.sessions) > state.settings.sessions_max:
-            victim = min(
-                (node_id for node_id in state.sessions if node_id != newest),
-                key=lambda n: (state.book[n].in_table, state.sessions[n].used_s, n),
-            )
-            state.emit(Hangup(victim, Code.BUSY))
+            victim, worst = None, (True, float("inf"), 0)
+            for node_id, session in state.sessions.items():
+                # Most are ruled out by the time alone.
+                if (session.used_s <= worst[1] or worst[0]) and node_id != newest:
+                    rank = (state.book[node_id].in_table, session.used_s, node_id)
+                    if rank < worst:
+                        victim, worst = node_id, rank
+            if victim is not None:
+                state.emit(Hangup(victim, Code.BUSY))
 
     # --- Probes --------------------------------------------------------------------------------------------------
 
@@ -231,14 +242,8 @@ class Maintenance:
 
     def _tick(self) -> None:
         state = self._state
-        for node_id, session in list(state.sessions.items()):
-            peer = state.book[node_id]
-            pings = state.settings.pings or peer.failures  # nothing else would show that a failing one has recovered
-            if state.now - session.used_s > SESSION_IDLE_CLOSE_S and not peer.in_table:
-                state.emit(Hangup(node_id, Code.IDLE))
-            elif pings and not session.pinging and state.now - session.heard_s > SESSION_IDLE_PING_S:
-                session.pinging = True
-                state.ask(node_id, Ping(), self)
+        if state.sessions_due_s <= state.now:
+            self._look_at_sessions()
         self._reconnect()
         for record in state.store.expire(state.wall_s):
             state.tell(RecordDropped(record))
@@ -250,17 +255,44 @@ class Maintenance:
                 self._find_neighbours(self._join_count)
         state.after(TICK_S, self._tick)
 
+    def _look_at_sessions(self) -> None:
+        """Close those that nobody needs, ping the silent, and note when there can be more to do."""
+        state = self._state
+        now, pings = state.now, state.settings.pings
+        due_s = float("inf")
+        for node_id, session in state.sessions.items():
+            idle_s = now - session.used_s
+            if idle_s > SESSION_IDLE_CLOSE_S:
+                if not state.book[node_id].in_table:
+                    state.emit(Hangup(node_id, Code.IDLE))
+                    due_s = now
+                    continue
+            else:
+                due_s = min(due_s, session.used_s + SESSION_IDLE_CLOSE_S)
+            # Nothing but a ping would show that a failing peer has recovered.
+            if not session.pinging and (pings or state.book[node_id].failures):
+                if now - session.heard_s > SESSION_IDLE_PING_S:
+                    session.pinging = True
+                    state.ask(node_id, _PING, self)
+                else:
+                    due_s = min(due_s, session.heard_s + SESSION_IDLE_PING_S)
+        state.sessions_due_s = due_s
+
     def _reconnect(self) -> None:
         """Dial table members without a session, and some of the lost; where nobody is left, others, and bootstrap."""
         state = self._state
-        wanted = [n for n in state.table if n not in state.sessions]
+        if self._unconnected is None or self._table_changes != state.table.changes:
+            self._unconnected = [n for n in state.table if n not in state.sessions]
+            self._table_changes = state.table.changes
+        wanted = self._unconnected
         if not state.sessions:
+            wanted = wanted.copy()
             recent = (p.contact.node_id for p in state.book.pinned_or_recent(2 * ISOLATED_DIALS))
             hearsay = state.book.closest_ids(state.random_point(), ISOLATED_DIALS)
             wanted += [n for n in (*recent, *hearsay) if n not in wanted]
             state.emit(Bootstrap())
-        wanted += [p.contact.node_id for p in state.book.next_lost(LOST_DIALS_PER_TICK) if not p.in_table]
-        due = [n for n in wanted if self._retry_s.get(n, (0.0, 0.0))[0] <= state.now]
+        lost = [p.contact.node_id for p in state.book.next_lost(LOST_DIALS_PER_TICK) if not p.in_table]
+        due = [n for n in (*wanted, *lost) if self._retry_s.get(n, (0.0, 0.0))[0] <= state.now]
         for node_id in due[:DIALS_PER_TICK_MAX]:
             state.emit(Dial(state.book[node_id].contact))
         if len(self._retry_s) > state.settings.contacts_max:
@@ -290,10 +322,10 @@ class Maintenance:
     def _refresh_one(self) -> bool:
         """Look up a random ID in one bucket that needs it. Returns whether there was one."""
         state = self._state
-        stale = state.table.stale_ranges(state.now, BUCKET_REFRESH_INTERVAL_S)
-        if not stale or not state.has_room_for_operation:
+        stale = state.table.last_stale_range(state.now, BUCKET_REFRESH_INTERVAL_S)
+        if stale is None or not state.has_room_for_operation:
             return False
-        low, high = stale[-1]
+        low, high = stale
         target = low + state.random_point() % (high - low)
         state.table.looked_up(target, state.now)
         FindNodes(state, target, lambda _: None).proceed()
@@ -303,6 +335,7 @@ class Maintenance:
 
     def on_answer(self, pending: Pending, response: Response) -> None:
         self._state.sessions[pending.node_id].pinging = False
+        self._state.sessions_due_s = min(self._state.sessions_due_s, self._state.now + SESSION_IDLE_PING_S)
 
     def on_slow(self, pending: Pending) -> None:
         """A ping may be slow."""
@@ -311,6 +344,7 @@ class Maintenance:
         session = self._state.sessions.get(pending.node_id)
         if session is not None:
             session.pinging = False
+            self._state.sessions_due_s = self._state.now
             if code == Code.TIMED_OUT:
                 self._state.emit(Hangup(pending.node_id, Code.TIMED_OUT))
 

@@ -47,6 +47,9 @@ from mediadht.core.state import NodeSettings, NodeState
 
 __all__ = ["Node"]
 
+_IDLE_REQUESTS = (Ping, UnknownRequest)
+_NEVER = float("inf")
+
 
 class Node:
     """A DHT node. `entropy(n)` gives n random bytes; `registrable_domain` maps a DNS name by the public-suffix list."""
@@ -68,7 +71,7 @@ class Node:
         self._maintenance = Maintenance(self.state, self._publisher, self._handover)
         self._operations: dict[int, FindProviders | PingOnce] = {}
         self._waiting: dict[int, tuple[StartLookup, float]] = {}
-        self._wake_s = float("inf")
+        self._wake_s = _NEVER
 
     def restore(self, contacts: Iterable[Contact], records: Iterable[Record]) -> None:
         """Take back what was on disk, before `Start`. Contacts are hearsay until they answer."""
@@ -100,13 +103,19 @@ class Node:
         """What to do about `event` at the monotonic time `now`, in seconds."""
         state = self.state
         state.now = now
-        self._lead(event)
-        for call in state.timers.due(now):
-            call()
+        # Nearly all events are these two: they do not wait for the others' turn.
+        kind = type(event)
+        if kind is Received:
+            self._received(event)  # type: ignore[arg-type]
+        elif kind is Woke:
+            self._wake_s = _NEVER
+        else:
+            self._lead(event)
+        next_s = state.timers.call_due(now)
         if self._waiting:
             self._next_in_turn()
-        next_s = state.timers.next_s
-        if next_s < self._wake_s or (isinstance(event, Woke) and next_s != float("inf")):
+            next_s = state.timers.next_s
+        if next_s < self._wake_s:
             self._wake_s = next_s
             state.effects.append(WakeAt(next_s))
         effects, state.effects = state.effects, []
@@ -121,7 +130,7 @@ class Node:
             case Received():
                 self._received(event)
             case Woke():
-                self._wake_s = float("inf")
+                self._wake_s = _NEVER
             case StartLookup():
                 self._start_lookup(event)
             case SessionOpened():
@@ -154,26 +163,24 @@ class Node:
                 assert_never(event)
 
     def _received(self, event: Received) -> None:
-        state, node_id = self.state, event.node_id
+        state, node_id, message = self.state, event.node_id, event.message
         session = state.sessions.get(node_id)
         if session is None:
             return
-        session.heard_s = state.now
-        match event.message:
-            case Query(transaction, request):
-                if not isinstance(request, Ping | UnknownRequest):
-                    session.used_s = state.now
-                response = answer(state, node_id, request)
-                state.effects.append(Send(state.book[node_id].contact, Answer(transaction, response)))
-            case Answer(transaction, response):
-                pending = state.requests.close(node_id, transaction)
-                if pending is None:
-                    return
-                state.answered_any_s = state.now
-                state.book.answered(node_id, state.now, state.now - pending.sent_s if pending.warm else None)
-                pending.asker.on_answer(pending, response)
-            case _:
-                assert_never(event.message)
+        now = state.now
+        session.heard_s = now
+        if isinstance(message, Query):
+            request = message.request
+            if not isinstance(request, _IDLE_REQUESTS):
+                session.used_s = now
+            response = answer(state, node_id, request)
+            state.effects.append(Send(state.book[node_id].contact, Answer(message.transaction, response)))
+        else:
+            pending = state.requests.close(node_id, message.transaction)
+            if pending is not None:
+                state.answered_any_s = now
+                state.book.answered(node_id, now, now - pending.sent_s if pending.warm else None)
+                pending.asker.on_answer(pending, message.response)
 
     # --- The owner's lookups: so many at a time, the rest in turn ---------------------------------------------------
 

@@ -11,9 +11,10 @@ contacts of the routing table and those with a session are pinned. Round-trip ti
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from mediadht.core.constants import (
     CONTACT_CACHE_MAX,
@@ -32,6 +33,8 @@ from mediadht.core.xor_index import XorIndex
 __all__ = ["Peer", "PeerBook"]
 
 _NEVER = float("-inf")
+_HEARSAY, _ANSWERED, _LOST, _PINNED, _PINNED_FAILING = range(5)
+"""Where the book has filed a peer. Pinned ones are in no queue."""
 
 
 @dataclass(slots=True)
@@ -51,6 +54,9 @@ class Peer:
     reachable: bool = False
     """It has answered at one of its endpoints, rather than only dialled us."""
     in_table: bool = False
+    place: int = _HEARSAY
+    listed_live: bool = False
+    """Where the book has filed it, and whether among the live: the book's own notes."""
 
     @property
     def is_live(self) -> bool:
@@ -81,7 +87,7 @@ class PeerBook:
         self._peers: dict[int, Peer] = {}
         self._hearsay: OrderedDict[int, None] = OrderedDict()
         self._answered: OrderedDict[int, None] = OrderedDict()
-        self._per_group: Counter[str] = Counter()
+        self._per_group: dict[str, int] = {}
         self._lost: OrderedDict[int, None] = OrderedDict()
         self.everybody = XorIndex()
         self.live = XorIndex()
@@ -135,8 +141,9 @@ class PeerBook:
             self._forget(rumour)
         if peer is None:
             return self._admit(contact, groups)
-        self._count_groups(peer.groups, -1)
-        self._count_groups(groups, 1)
+        if groups != peer.groups:
+            self._count_groups(peer.groups, -1)
+            self._count_groups(groups, 1)
         if peer.contact.endpoints != contact.endpoints:
             peer.reachable = False
         peer.contact, peer.groups = contact, groups
@@ -157,11 +164,12 @@ class PeerBook:
         if peer is None:
             return
         peer.answered_s = now
-        peer.failures = 0
         peer.suspect_until_s = _NEVER
         if round_trip_s is not None:
             peer.measured(round_trip_s)
-        self._file(node_id, peer)
+        peer.failures = 0
+        if peer.place != _PINNED or not peer.listed_live:
+            self._file(node_id, peer)
 
     def reached(self, node_id: int, now: float) -> None:
         """The node answered at one of its own endpoints."""
@@ -197,7 +205,9 @@ class PeerBook:
 
     def next_lost(self, count: int) -> list[Peer]:
         """Lost nodes that may have come back, another `count` of them at each call."""
-        chosen = list(self._lost)[:count]
+        if not self._lost:
+            return []
+        chosen = list(islice(self._lost, count))
         for node_id in chosen:
             self._lost.move_to_end(node_id)
         return [self._peers[node_id] for node_id in chosen]
@@ -220,13 +230,19 @@ class PeerBook:
 
     def closest_ids(self, target: int, count: int) -> list[int]:
         """Where a lookup starts: the closest live peers and the closest of all, nearest first."""
-        ids: set[int] = {*self.live.closest(target, count), *self.everybody.closest(target, count)}
-        return sorted(ids, key=target.__xor__)
+        closest = self.everybody.closest(target, count)
+        if len(self.live) == len(self.everybody):
+            # The live are among all that do not fail: here, everybody is live.
+            return closest
+        return sorted({*closest, *self.live.closest(target, count)}, key=target.__xor__)
 
     def _full_groups(self, groups: Groups, present: Groups | None) -> list[str]:
         """Those of `groups` that have their share already, but for those in which the peer is `present`."""
+        if groups == present:
+            return []
         own = () if present is None else _names(present)
-        return [n for n in _names(groups) if n not in own and self._per_group[n] >= CONTACT_CACHE_PER_GROUP_MAX]
+        count = self._per_group.get
+        return [n for n in _names(groups) if count(n, 0) >= CONTACT_CACHE_PER_GROUP_MAX and n not in own]
 
     def _admit(self, contact: Contact, groups: Groups) -> Peer | None:
         if len(self._peers) >= self._peers_max and not self._make_room():
@@ -251,32 +267,50 @@ class PeerBook:
         self._count_groups(peer.groups, -1)
         self.everybody.discard(node_id)
         self.live.discard(node_id)
-        for queue in (self._hearsay, self._answered, self._lost):
-            queue.pop(node_id, None)
+        self._leave_queue(node_id, peer.place)
 
     def _file(self, node_id: int, peer: Peer) -> None:
         """Put the peer into the queue and the indices it belongs to; pinned ones are in no queue."""
         is_failing = peer.failures >= CONTACT_FAILURES_MAX
-        was_lost = node_id in self._lost
-        self._hearsay.pop(node_id, None)
-        self._answered.pop(node_id, None)
         if is_failing and not peer.connected:
-            if not was_lost:
-                self._lost[node_id] = None
-            if len(self._lost) > LOST_CONTACTS_MAX:
-                self._drop_one_lost()
+            place = _LOST
+        elif peer.in_table or peer.connected:
+            place = _PINNED if not is_failing else _PINNED_FAILING
         else:
-            self._lost.pop(node_id, None)
-            if not (peer.in_table or peer.connected):
-                (self._answered if peer.reachable else self._hearsay)[node_id] = None
+            place = _ANSWERED if peer.reachable else _HEARSAY
+        is_live = peer.reachable and not is_failing
+        before = peer.place
+        if place == before and is_live == peer.listed_live:
+            if place == _ANSWERED:
+                self._answered.move_to_end(node_id)
+            elif place == _HEARSAY:
+                self._hearsay.move_to_end(node_id)
+            return
+        self._leave_queue(node_id, before)
+        peer.place = place
+        if place == _LOST:
+            self._lost[node_id] = None
+        elif place == _ANSWERED:
+            self._answered[node_id] = None
+        elif place == _HEARSAY:
+            self._hearsay[node_id] = None
         if is_failing:
             self.everybody.discard(node_id)
         else:
             self.everybody.add(node_id)
-        if peer.is_live:
-            self.live.add(node_id)
-        else:
-            self.live.discard(node_id)
+        if is_live != peer.listed_live:
+            peer.listed_live = is_live
+            (self.live.add if is_live else self.live.discard)(node_id)
+        if place == _LOST and len(self._lost) > LOST_CONTACTS_MAX:
+            self._drop_one_lost()
+
+    def _leave_queue(self, node_id: int, place: int) -> None:
+        if place == _LOST:
+            del self._lost[node_id]
+        elif place == _ANSWERED:
+            del self._answered[node_id]
+        elif place == _HEARSAY:
+            del self._hearsay[node_id]
 
     def _drop_one_lost(self) -> None:
         oldest = next((n for n in self._lost if not self._peers[n].in_table), None)
@@ -285,10 +319,15 @@ class PeerBook:
 
     def _count_groups(self, groups: Groups, change: int) -> None:
         for name in _names(groups):
-            self._per_group[name] += change
-            if not self._per_group[name]:
+            count = self._per_group.get(name, 0) + change
+            if count:
+                self._per_group[name] = count
+            else:
                 del self._per_group[name]
 
 
 def _names(groups: Groups) -> tuple[str, ...]:
-    return tuple(name for name in (groups.prefix, groups.domain) if name is not None)
+    prefix, domain = groups.prefix, groups.domain
+    if prefix is None:
+        return () if domain is None else (domain,)
+    return (prefix,) if domain is None else (prefix, domain)

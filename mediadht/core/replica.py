@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from mediadht.core.constants import KNOWN_PREFIX_BYTES
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code, RemoteError
 from mediadht.core.events import RecordDropped, RecordKept
@@ -31,7 +30,7 @@ from mediadht.core.messages import (
 )
 from mediadht.core.record_store import PutResult
 from mediadht.core.records import Record, RecordKind, check_times, parse_record, verify_record
-from mediadht.core.state import NodeState
+from mediadht.core.state import PREFIX_SHIFT, NodeState, named
 
 __all__ = ["answer", "keep", "take_in"]
 
@@ -106,10 +105,11 @@ def _get(state: NodeState, asker: int, request: Get) -> Got:
 
 def _contacts(state: NodeState, asker: int, target: int, count: int, known: bytes) -> tuple[Contact, ...]:
     """The live contacts nearest to `target`, without the asker and those it knows."""
-    prefixes = {known[i : i + KNOWN_PREFIX_BYTES] for i in range(0, len(known), KNOWN_PREFIX_BYTES)}
-    shift = 8 * (32 - KNOWN_PREFIX_BYTES)
+    book, prefixes = state.book, named(known)
     return tuple(
-        state.book[node_id].contact
-        for node_id in state.book.live.closest(target, count)
-        if node_id != asker and (node_id >> shift).to_bytes(KNOWN_PREFIX_BYTES, "big") not in prefixes
+        [
+            book[node_id].contact
+            for node_id in book.live.closest(target, count)
+            if node_id >> PREFIX_SHIFT not in prefixes and node_id != asker
+        ]
     )

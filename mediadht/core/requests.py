@@ -63,8 +63,12 @@ class RequestTable:
         """Register a request that is about to be sent."""
         self._next = (self._next + 1) & _TRANSACTION_MASK
         pending = Pending(self._next, node_id, request, asker, now, warm)
-        self._open[pending.transaction] = pending
-        self._by_peer.setdefault(node_id, {})[pending.transaction] = None
+        self._open[self._next] = pending
+        mine = self._by_peer.get(node_id)
+        if mine is None:
+            self._by_peer[node_id] = {self._next: None}
+        else:
+            mine[self._next] = None
         return pending
 
     def is_open(self, pending: Pending) -> bool:

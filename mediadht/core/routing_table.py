@@ -10,7 +10,6 @@ Maymounkov and Mazieres 2002, sections 2.2 and 4.1. Implements `docs/protocol.md
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -46,8 +45,9 @@ class _Bucket:
     low: int
     high: int
     """Covers low <= ID < high."""
-    members: OrderedDict[int, Groups] = field(default_factory=OrderedDict)
-    waiting: OrderedDict[int, Groups] = field(default_factory=OrderedDict)
+    members: dict[int, Groups] = field(default_factory=dict)
+    waiting: dict[int, Groups] = field(default_factory=dict)
+    """Both in the order of their latest answers."""
     looked_up_s: float = float("-inf")
 
 
@@ -60,8 +60,8 @@ class RoutingTable:
         self._buckets = [_Bucket(0, 1 << ID_BITS)]
         self._lows = [0]
         self._index = XorIndex()
-        self._per_prefix: Counter[str] = Counter()
-        self._per_domain: Counter[str] = Counter()
+        self._per_prefix: dict[str, int] = {}
+        self._per_domain: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._index)
@@ -71,6 +71,11 @@ class RoutingTable:
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._index)
+
+    @property
+    def changes(self) -> int:
+        """Goes up whenever a member comes or goes."""
+        return self._index.changes
 
     def closest(self, target: int, count: int) -> list[int]:
         """The `count` members nearest to `target` by XOR, nearest first: exactly those."""
@@ -109,10 +114,10 @@ class RoutingTable:
             bucket.waiting.pop(node_id, None)
             self._insert(bucket, node_id, groups)
             return Admission.ADMITTED
+        bucket.waiting.pop(node_id, None)
         bucket.waiting[node_id] = groups
-        bucket.waiting.move_to_end(node_id)
         if len(bucket.waiting) > BUCKET_REPLACEMENTS_MAX:
-            bucket.waiting.popitem(last=False)
+            del bucket.waiting[next(iter(bucket.waiting))]
         return Admission.WAITING
 
     def has_replacement(self, node_id: int) -> bool:
@@ -154,6 +159,13 @@ class RoutingTable:
         """(low, high) of the buckets in which nothing was looked up for `age_s` seconds."""
         return [(b.low, b.high) for b in self._buckets if now - b.looked_up_s >= age_s]
 
+    def last_stale_range(self, now: float, age_s: float) -> tuple[int, int] | None:
+        """The last of `stale_ranges`, if there is one."""
+        for bucket in reversed(self._buckets):
+            if now - bucket.looked_up_s >= age_s:
+                return bucket.low, bucket.high
+        return None
+
     def _bucket(self, node_id: int) -> _Bucket:
         return self._buckets[bisect_right(self._lows, node_id) - 1]
 
@@ -181,28 +193,40 @@ class RoutingTable:
     def _regroup(self, bucket: _Bucket, node_id: int, groups: Groups) -> bool:
         """Note a member's groups, and that it answered last. False, and all as before, where they are full."""
         before = bucket.members.pop(node_id)
+        if groups == before:
+            bucket.members[node_id] = before
+            return True
         self._count(before, -1)
-        is_diverse = groups == before or self._is_diverse(bucket, groups)
+        is_diverse = self._is_diverse(bucket, groups)
         after = groups if is_diverse else before
         bucket.members[node_id] = after
         self._count(after, 1)
         return is_diverse
 
     def _is_diverse(self, bucket: _Bucket, groups: Groups) -> bool:
+        # Of whom the whole table has few, a bucket need not be counted.
         prefix, domain = groups.prefix, groups.domain
-        if prefix is not None and (
-            self._per_prefix[prefix] >= TABLE_CONTACTS_PER_PREFIX_MAX
-            or sum(g.prefix == prefix for g in bucket.members.values()) >= BUCKET_CONTACTS_PER_PREFIX_MAX
-        ):
-            return False
-        return domain is None or (
-            self._per_domain[domain] < TABLE_CONTACTS_PER_DOMAIN_MAX
-            and sum(g.domain == domain for g in bucket.members.values()) < BUCKET_CONTACTS_PER_DOMAIN_MAX
-        )
+        if prefix is not None:
+            in_table = self._per_prefix.get(prefix, 0)
+            if in_table >= TABLE_CONTACTS_PER_PREFIX_MAX or (
+                in_table >= BUCKET_CONTACTS_PER_PREFIX_MAX
+                and sum(g.prefix == prefix for g in bucket.members.values()) >= BUCKET_CONTACTS_PER_PREFIX_MAX
+            ):
+                return False
+        if domain is not None:
+            in_table = self._per_domain.get(domain, 0)
+            if in_table >= TABLE_CONTACTS_PER_DOMAIN_MAX or (
+                in_table >= BUCKET_CONTACTS_PER_DOMAIN_MAX
+                and sum(g.domain == domain for g in bucket.members.values()) >= BUCKET_CONTACTS_PER_DOMAIN_MAX
+            ):
+                return False
+        return True
 
     def _count(self, groups: Groups, change: int) -> None:
         for counter, name in ((self._per_prefix, groups.prefix), (self._per_domain, groups.domain)):
             if name is not None:
-                counter[name] += change
-                if not counter[name]:
+                count = counter.get(name, 0) + change
+                if count:
+                    counter[name] = count
+                else:
                     del counter[name]

@@ -6,8 +6,11 @@ the Unix time that records are checked against. Randomness is drawn from the `en
 
 from __future__ import annotations
 
+import struct
+from bisect import insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from mediadht.core.constants import (
     CONTACT_CACHE_MAX,
@@ -34,9 +37,11 @@ from mediadht.core.requests import Asker, Pending, RequestTable
 from mediadht.core.routing_table import RoutingTable
 from mediadht.core.timers import Timer, Timers
 
-__all__ = ["NodeSettings", "NodeState", "Session"]
+__all__ = ["PREFIX_SHIFT", "NodeSettings", "NodeState", "Session", "named", "prefixes"]
 
 _SPACE = 1 << ID_BITS
+PREFIX_SHIFT = 8 * (ID_BYTES - KNOWN_PREFIX_BYTES)
+assert struct.calcsize(">Q") == KNOWN_PREFIX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,6 @@ class Session:
     """An open session, as the core sees it. Times are monotonic seconds."""
 
     outbound: bool
-    opened_s: float
     heard_s: float
     used_s: float
     """When a request of either side last went over it; pings do not count."""
@@ -92,28 +96,27 @@ class NodeState:
     book: PeerBook = field(init=False)
     table: RoutingTable = field(init=False)
     store: RecordStore = field(init=False)
+    sessions_due_s: float = float("-inf")
+    """Before this no session needs anything that maintenance does."""
     operations: int = 0
     """Lookups under way, the node's own included."""
+    own_id: int = field(init=False)
+    is_replica: bool = field(init=False)
+    """Whether this node can be reached, and so keeps records for others."""
+    _size: tuple[int, int] = (0, -1)
+    """The network's size, and the book's changes up to which it was reckoned."""
 
     def __post_init__(self) -> None:
+        self.own_id = self.keys.node_id
+        self.is_replica = bool(self.contact.endpoints)
         self.book = PeerBook(self.own_id, self.settings.contacts_max)
         self.table = RoutingTable(self.own_id, self.settings.k)
         self.store = RecordStore(self.own_id, self._domain_of_server, records_max=self.settings.records_max)
 
     @property
-    def own_id(self) -> int:
-        """This node's ID."""
-        return self.keys.node_id
-
-    @property
     def wall_s(self) -> float:
         """Unix time."""
         return self.now + self.wall_offset_s
-
-    @property
-    def is_replica(self) -> bool:
-        """Whether this node can be reached, and so keeps records for others."""
-        return bool(self.contact.endpoints)
 
     @property
     def has_room_for_operation(self) -> bool:
@@ -147,26 +150,26 @@ class NodeState:
 
         A peer that cannot be asked is reported lost like any other, at the next wake, never from within this call.
         """
-        peer = self.book.get(node_id)
-        warm = node_id in self.sessions
-        pending = self.requests.open(node_id, request, asker, self.now, warm=warm)
+        now, requests = self.now, self.requests
+        peer, session = self.book.get(node_id), self.sessions.get(node_id)
+        pending = requests.open(node_id, request, asker, now, warm=session is not None)
         if (
             peer is None
-            or not (warm or peer.contact.endpoints)
-            or len(self.requests) > REQUESTS_IN_FLIGHT_MAX
-            or self.requests.in_flight(node_id) > REQUESTS_PER_SESSION_IN_FLIGHT_MAX
+            or not (session is not None or peer.contact.endpoints)
+            or len(requests) > REQUESTS_IN_FLIGHT_MAX
+            or requests.in_flight(node_id) > REQUESTS_PER_SESSION_IN_FLIGHT_MAX
         ):
-            pending.timer = self.timers.set(self.now, lambda: self._lose(pending, Code.BUSY))
+            pending.timer = self.timers.set(now, partial(self._lose, pending, Code.BUSY))
             return
-        if warm:
-            self.sessions[node_id].used_s = self.now
+        if session is not None:
+            session.used_s = now
         self.effects.append(Send(peer.contact, Query(pending.transaction, request)))
-        pending.timer = self.timers.set(self.now + peer.slow_after_s(), lambda: self._slow(pending))
+        pending.timer = self.timers.set(now + peer.slow_after_s(), partial(self._slow, pending))
 
     def _slow(self, pending: Pending) -> None:
         if self.requests.is_open(pending):
             lost_s = pending.sent_s + REQUEST_TIMEOUT_S
-            pending.timer = self.timers.set(lost_s, lambda: self._lose(pending, Code.TIMED_OUT))
+            pending.timer = self.timers.set(lost_s, partial(self._lose, pending, Code.TIMED_OUT))
             self.book.suspect(pending.node_id, self.now)
             pending.asker.on_slow(pending)
 
@@ -193,11 +196,14 @@ class NodeState:
     def learn(self, contacts: Iterable[Contact]) -> list[int]:
         """Take note of hearsay; returns the IDs of those that may be asked."""
         known: list[int] = []
+        book = self.book
         for contact in contacts:
-            peer = self.book.get(contact.node_id)
-            is_settled = peer is not None and (peer.reachable or peer.contact == contact)
-            if is_settled or (self.may_dial(contact) and self.book.heard_of(contact, self.groups(contact, None))):
-                known.append(contact.node_id)
+            node_id = contact.node_id
+            peer = book.get(node_id)
+            if (peer is not None and (peer.reachable or peer.contact is contact or peer.contact == contact)) or (
+                self.may_dial(contact) and book.heard_of(contact, self.groups(contact, None))
+            ):
+                known.append(node_id)
         return known
 
     def peer_failed(self, node_id: int) -> None:
@@ -206,6 +212,8 @@ class NodeState:
         if peer is None:
             return
         self.book.failed(node_id, self.now)
+        if peer.connected:
+            self.sessions_due_s = self.now
         if (
             peer.in_table
             and not peer.is_live
@@ -222,17 +230,18 @@ class NodeState:
             peer = None if changed is None else self.book.get(changed)
             if changed is not None and peer is not None:
                 peer.in_table = in_table
+                self.sessions_due_s = self.now
                 self.book.pin_changed(changed)
 
     # --- Distances -----------------------------------------------------------------------------------------------
 
     def closest_live(self, target: int, count: int, exclude: int | None = None) -> list[int]:
         """The live peers nearest to `target`, this node itself included where it is a replica."""
-        found = self.book.live.closest(target, count + (exclude is not None))
-        ids = [node_id for node_id in found if node_id != exclude]
+        ids = self.book.live.closest(target, count + (exclude is not None))
+        if exclude is not None and exclude in ids:
+            ids.remove(exclude)
         if self.is_replica:
-            ids.append(self.own_id)
-            ids.sort(key=target.__xor__)
+            insort(ids, self.own_id, key=target.__xor__)
         return ids[:count]
 
     def network_size(self) -> int:
@@ -242,12 +251,16 @@ class NodeState:
         200 nodes: fewer copies too many, and fewer requests, than with a bound of two times the count).
         With the k-th closest node at distance d, about k * 2**256 / d nodes share the space.
         """
-        known = len(self.book.live) + 1
-        closest = self.book.live.closest(self.own_id, self.settings.k)
-        if len(closest) < self.settings.k:
-            return known
-        estimate = self.settings.k * _SPACE // max(1, closest[-1] ^ self.own_id)
-        return known if 4 * estimate < 5 * known else estimate
+        live, k = self.book.live, self.settings.k
+        size, changes = self._size
+        if changes != live.changes:
+            size = known = len(live) + 1
+            closest = live.closest(self.own_id, k)
+            if len(closest) >= k:
+                estimate = k * _SPACE // max(1, closest[-1] ^ self.own_id)
+                size = known if 4 * estimate < 5 * known else estimate
+            self._size = size, live.changes
+        return size
 
     def likely_distance(self, factor: float) -> int:
         """`factor` times the distance from a key at which its k-th closest node is to be expected."""
@@ -261,5 +274,10 @@ class NodeState:
 
 def prefixes(node_ids: Iterable[int]) -> bytes:
     """The `known` field of a request: the leading bytes of each ID."""
-    shift = 8 * (ID_BYTES - KNOWN_PREFIX_BYTES)
-    return b"".join((node_id >> shift).to_bytes(KNOWN_PREFIX_BYTES, "big") for node_id in node_ids)
+    leading = [node_id >> PREFIX_SHIFT for node_id in node_ids]
+    return struct.pack(f">{len(leading)}Q", *leading)
+
+
+def named(known: bytes) -> frozenset[int]:
+    """The prefixes in a `known` field: of a node ID, what `PREFIX_SHIFT` leaves of it."""
+    return frozenset(struct.unpack_from(f">{len(known) // KNOWN_PREFIX_BYTES}Q", known))

@@ -8,11 +8,12 @@ cancelled.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 __all__ = ["Timer", "Timers"]
 
 _CANCELLED_KEPT_MAX = 64
+_NEVER = float("inf")
 
 
 class Timer:
@@ -54,28 +55,33 @@ class Timers:
     @property
     def next_s(self) -> float:
         """When the earliest is due; infinity if there is none."""
-        self._drop_cancelled()
-        return self._heap[0][0] if self._heap else float("inf")
+        heap = self._heap
+        while heap and heap[0][2].call is None:
+            heapq.heappop(heap)
+            self._cancelled -= 1
+        return heap[0][0] if heap else _NEVER
 
-    def due(self, now: float) -> Iterator[Callable[[], None]]:
-        """Calls that are due at `now`, in order; such as are set meanwhile for later than `now` wait."""
-        while self._heap and self._heap[0][0] <= now:
-            timer = heapq.heappop(self._heap)[2]
-            call, timer.call = timer.call, None
+    def call_due(self, now: float) -> float:
+        """Make the calls that are due at `now`, in order, those included that they set. Returns `next_s`."""
+        heap = self._heap
+        while heap:
+            at_s, _, timer = heap[0]
+            call = timer.call
             if call is None:
+                heapq.heappop(heap)
                 self._cancelled -= 1
+            elif at_s <= now:
+                heapq.heappop(heap)
+                timer.call = None
+                call()
             else:
-                yield call
+                return at_s
+        return _NEVER
 
     def one_was_cancelled(self) -> None:
         """A timer of this heap has let go of its call."""
         self._cancelled += 1
         if self._cancelled > _CANCELLED_KEPT_MAX and 2 * self._cancelled > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].call is not None]
+            self._heap[:] = [entry for entry in self._heap if entry[2].call is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
-
-    def _drop_cancelled(self) -> None:
-        while self._heap and self._heap[0][2].call is None:
-            heapq.heappop(self._heap)
-            self._cancelled -= 1
