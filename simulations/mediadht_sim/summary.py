@@ -136,8 +136,10 @@ def _show_next(results: Results, console: Console, folder: Path | None, word: st
     if folder is None:
         return
     if (folder / "report.html").is_file():
-        console.print(Text(f"Read {folder / 'report.html'} in a browser: what happened when, with plots."))
+        console.print(
+            Text(f"Read {folder / 'report.html'} in a browser: what happened when, with plots."), soft_wrap=True
+        )
     else:
-        console.print(Text(f"For plots: mediadht-sim report {shlex.quote(str(folder))}"))
+        console.print(Text(f"For plots: mediadht-sim report {shlex.quote(str(folder))}"), soft_wrap=True)
     purpose = "To see the violations again" if word == "failed" else "To get the same again"
-    console.print(Text(f"{purpose}: {command(results, folder)}"))
+    console.print(Text(f"{purpose}: {command(results, folder)}"), soft_wrap=True)

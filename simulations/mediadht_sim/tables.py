@@ -40,6 +40,7 @@ __all__ = [
     "ViolationSeen",
     "arrow_table",
     "read_results",
+    "read_summary",
     "results_of",
     "write_results",
 ]
@@ -260,7 +261,7 @@ def _summary(results: Results) -> dict[str, Any]:
 
 def read_results(folder: Path) -> Results:
     """What `write_results` wrote, checked; `ResultsError` says what is missing or wrong and what to do."""
-    summary = _read_summary(folder)
+    summary = read_summary(folder)
     try:
         scenario = tomllib.loads((folder / SCENARIO_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
@@ -298,7 +299,8 @@ def _number(value: object) -> float | None:
     return value
 
 
-def _read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> dict[str, Any]:
+    """`summary.json` alone: figures without tables. `ResultsError` says what is missing or wrong."""
     path = folder / SUMMARY_FILE
     if not folder.is_dir():
         raise ResultsError(f"{folder} is no directory; give the one that a run wrote with --out")

@@ -55,7 +55,8 @@ def _latency(scenario: Values) -> Iterable[str]:
         case "constant":
             yield f"Every round trip takes {_ms(latency, 'median_ms')}."
         case "synthetic":
-            yield f"Round trips are drawn from a model of the Internet with a median of {_ms(latency, 'median_ms')}."
+            median = f" with a median of {_ms(latency, 'median_ms')}" if latency.get("median_ms") else ""
+            yield f"Round trips are drawn from a model of the Internet{median}."
         case str(model):
             yield f"Round trips are those measured in the data set {plain(model)}."
     if latency.get("jitter_share"):
@@ -129,7 +130,7 @@ def _work(work: Values) -> str:
     match work.get("kind"):
         case "mix":
             rates = [
-                f"{number(key)} {words}"
+                f"{number(key)} {words.removesuffix('s') if work[key] == 1 else words}"
                 for key, words in (
                     ("announces_per_s", "announcements"),
                     ("lookups_per_s", "lookups"),
