@@ -15,8 +15,9 @@ from mediadht import __version__
 from mediadht_sim.cli.describe_command import describe
 from mediadht_sim.cli.errors import report as report_error
 from mediadht_sim.cli.exit_codes import EXIT_CODE_MEANINGS, ExitCode
+from mediadht_sim.cli.fuzz_command import fuzz
 from mediadht_sim.cli.run_commands import list_, replay, run
-from mediadht_sim.cli.study_commands import compare, fuzz, report, sweep
+from mediadht_sim.cli.study_commands import compare, report, sweep
 
 __all__ = ["command", "main"]
 

@@ -1,4 +1,4 @@
-"""`report`, `compare`, `sweep`, `fuzz`: what is made of many simulations, or after them."""
+"""`report`, `compare`, `sweep`: what is made of many simulations, or after them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import click
 
 from mediadht_sim.cli.exit_codes import ExitCode
 from mediadht_sim.cli.options import json_option, quiet_option, settings_option
-from mediadht_sim.cli.run_commands import SEED_MAX
 
-__all__ = ["compare", "fuzz", "report", "sweep"]
+__all__ = ["compare", "report", "sweep"]
 
 _METRICS_SHOWN = (
     "success_share",
@@ -83,10 +82,12 @@ def sweep(
     varied = dict(_varied(text) for text in vary)
     folder = out or Path("out") / f"{loaded.name}-sweep"
     if quiet or not sys.stderr.isatty():
-        result = sweeps.sweep(loaded, varied, seeds, folder, scheduler, workers)
+        result = sweeps.sweep(loaded, varied, seeds, folder, scheduler=scheduler, workers=workers)
     else:
         with sweeps.progress_bar() as told:
-            result = sweeps.sweep(loaded, varied, seeds, folder, scheduler, workers, progress=told)
+            result = sweeps.sweep(
+                loaded, varied, seeds, folder, scheduler=scheduler, workers=workers, progress=told
+            )
     if as_json:
         click.echo(json.dumps([_point_as_json(point) for point in result.points], indent=2))
     elif not quiet:
@@ -122,19 +123,3 @@ def _point_as_json(point: Any) -> dict[str, Any]:
         "violations": point.violations,
         "metrics": {name: {"mean": e.mean, "low": e.low, "high": e.high} for name, e in point.metrics.items()},
     }
-
-
-@click.command()
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="How long.")
-@click.option("--seed-start", type=click.IntRange(0, SEED_MAX), default=1, show_default=True, help="The first seed.")
-@click.option("--max-nodes", type=click.IntRange(5, 10_000), default=60, show_default=True, help="Largest network.")
-@quiet_option
-def fuzz(minutes: float, seed_start: int, max_nodes: int, *, quiet: bool) -> ExitCode:
-    """Search for a failure: a random network with random faults from each seed, first under fire, then in peace.
-
-    Prints the command that reproduces what it finds.
-    """
-    from mediadht_sim import fuzz as search
-
-    found = search.fuzz(minutes=minutes, seed_start=seed_start, nodes_max=max_nodes, is_quiet=quiet)
-    return ExitCode.VIOLATED if found else ExitCode.OK

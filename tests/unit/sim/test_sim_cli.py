@@ -62,9 +62,9 @@ class Fake:
         self.calls.append((args, options))
         return types.SimpleNamespace(points=[], rows=[], resumed=0, failed=0, violations=len(self.violations))
 
-    def fuzz(self, **options: Any) -> Any:
-        self.calls.append(options)
-        return self.found
+    def fuzz(self, *args: Any, **options: Any) -> Any:
+        self.calls.append((args, options))
+        return types.SimpleNamespace(seeds=1, failures=self.found or [], virtual_s=1.0, messages=1, wall_s=1.0)
 
 
 @pytest.fixture
@@ -208,10 +208,10 @@ def test_describe(capsys: pytest.CaptureFixture[str]) -> None:
 def test_sweep(fake: Fake) -> None:
     vary = ["--vary", "constants.ALPHA=2,3", "--vary", "network.start=settled,joined"]
     assert main(["sweep", "x.toml", *vary, "--seeds", "3", "--workers", "2", "--json"]) == ExitCode.OK
-    [(args, _)] = fake.calls
-    _, varied, seeds, out, scheduler, workers = args
+    [(args, options)] = fake.calls
+    _, varied, seeds, out = args
     assert varied == {"constants.ALPHA": [2, 3], "network.start": ["settled", "joined"]}
-    assert (seeds, out, scheduler, workers) == (3, Path("out/x-sweep"), None, 2)
+    assert (seeds, out, options) == (3, Path("out/x-sweep"), {"scheduler": None, "workers": 2})
 
 
 def test_report_compare_fuzz(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,8 +221,11 @@ def test_report_compare_fuzz(fake: Fake, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["compare", "a", "b"]) == ExitCode.OK
     assert "a against b" in capsys.readouterr().out
     assert main(["fuzz", "--minutes", "0.1", "--seed-start", "5"]) == ExitCode.OK
-    fake.found = ["something"]
+    assert fake.calls[-1] == ((0.1, 5, 60, None, None), {"only_seed": None, "failures_max": 1})
+    assert "nothing found" in capsys.readouterr().out
+    fake.found = [types.SimpleNamespace(said=lambda: "seed 7 fails")]
     assert main(["fuzz"]) == ExitCode.VIOLATED
+    assert "seed 7 fails" in capsys.readouterr().out
 
 
 def test_the_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
