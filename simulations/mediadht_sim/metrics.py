@@ -50,7 +50,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("first_ms_p50", "first provider, median", "ms", "lower", "time to the first provider: half were faster"),
     Metric("first_ms_p95", "first provider, 95 of 100 within", "ms", "lower", "95th percentile of the same"),
     Metric("first_ms_p99", "first provider, 99 of 100 within", "ms", "lower", "99th percentile of the same"),
-    Metric("end_ms_p50", "lookup's end, median", "ms", "lower", "time until it ended: enough told, or none left to ask"),
+    Metric(
+        "end_ms_p50", "lookup's end, median", "ms", "lower", "time until it ended: enough told, or none left to ask"
+    ),
     Metric("end_ms_p99", "lookup's end, 99 of 100 within", "ms", "lower", "99th percentile of the same"),
     Metric("requests_mean", "requests per lookup, mean", "", "lower", "requests that a lookup sent"),
     Metric("requests_p50", "requests per lookup, median", "", "lower", "median of the same"),
@@ -81,7 +83,7 @@ METRICS: tuple[Metric, ...] = (
         "all messages sent in the measured time, upkeep included, divided by lookups, announcements and withdrawals",
     ),
     Metric("messages_per_node_s", "messages per node and second", "1/s", "lower", "sent, over the time nodes were up"),
-    Metric("bytes_per_node_s", "bytes per node and second", "B/s", "lower", "sent, over the time nodes were up"),
+    Metric("bytes_per_node_s", "bytes per node and second", "B/s", "lower", "sent; only where messages were encoded"),
     Metric(
         "routing_health",
         "routing health, mean",
@@ -222,7 +224,7 @@ def _of_network(operations: int, lookups: float, series: Columns, hosts: Columns
         "messages_per_lookup": _ratio(sent, lookups),
         "messages_per_operation": _ratio(sent, operations),
         "messages_per_node_s": _ratio(sum(hosts["messages_out"]), up_s),
-        "bytes_per_node_s": _ratio(sum(hosts["bytes_out"]), up_s),
+        "bytes_per_node_s": _ratio(sum(hosts["bytes_out"]), up_s) or None,
         "routing_health": _mean(series["routing_health"]),
         "routing_health_min": min(series["routing_health"], default=None),
         "load_gini": gini(load),

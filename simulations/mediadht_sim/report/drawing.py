@@ -147,7 +147,7 @@ def ticks(unit: str) -> FuncFormatter:
 
 def scale(unit: str) -> MaxNLocator:
     """Where they stand: at round numbers, few enough for a narrow page."""
-    return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=unit == "")
+    return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2)
 
 
 def _tick(value: float, unit: str) -> str:
@@ -155,6 +155,6 @@ def _tick(value: float, unit: str) -> str:
         return "0 %" if unit == "share" else "0"
     if unit == "ms":
         return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
-    if unit == "" and abs(value) >= 10_000:
+    if unit == "" and abs(value) >= 100_000:
         return f"{value / 1e6:g} M" if abs(value) >= 1e6 else f"{value / 1e3:g} k"
     return count(value) if unit == "" else said(value, unit)

@@ -62,6 +62,8 @@ def latency(operations: Columns) -> Plot | None:
         f"For every time on the horizontal axis (logarithmic), the share of operations done by then. {told}. "
         "Further left and steeper is better; a step far to the right is a group that waited for a timeout."
     )
+    if any(min(values) <= _MS_MIN for _, values in lines):
+        caption += " What begins at the left edge was answered from the node's own store, in no time."
     alt = f"Cumulative distribution of operations' durations. {told}."
     return Plot("latency", "How long operations took", draw("latency", alt, paint), caption)
 

@@ -76,28 +76,32 @@ def nodes_up(intervals: Columns, timeline: Timeline) -> Plot | None:
     if not up:
         return None
     told = f"Between {count(min(up))} and {count(max(up))} nodes were up, {count(up[-1])} at the end."
+    if min(up) == max(up):
+        told = f"{count(up[0])} nodes were up all the time."
     caption = f"{told} This is what the scenario did to the network, not how well it did."
     svg = _lines("up", f"Nodes up over time. {told}", [("", up)], "", (intervals, timeline))
     return Plot("up", "Nodes up", svg, caption)
 
 
 def traffic(intervals: Columns, timeline: Timeline) -> Plot | None:
-    """Bytes per second and node."""
-    rows = list(zip(intervals["bytes"], intervals["nodes_up"], _lengths(intervals), strict=True))
+    """Bytes per second and node, or messages where bytes were not counted (messages passed by reference)."""
+    has_bytes = any(intervals["bytes"])
+    sums = intervals["bytes" if has_bytes else "messages"]
+    rows = list(zip(sums, intervals["nodes_up"], _lengths(intervals), strict=True))
     rates = [sent / (up * length_s) if up and length_s > 0 else None for sent, up, length_s in rows]
     worst = _worst(intervals, rates, highest=True)
     if worst is None:
         return None
     whole = sum(intervals["messages"])
-    told = (
-        f"{count(whole)} messages and {said(sum(intervals['bytes']), 'bytes')} in all; the most were "
-        f"{said(worst[1], 'B/s')} a node at {seconds(worst[0])}."
-    )
+    unit, what, size = "", "Messages", ""
+    if has_bytes:
+        unit, what, size = "B/s", "Bytes", f" of {said(sum(sums), 'bytes')}"
+    told = f"{count(whole)} messages{size} in all; the most were {said(worst[1], unit)} a node at {seconds(worst[0])}."
     caption = (
-        f"Bytes that a node sent per second, on average of the nodes up, upkeep included. {told} It should follow the "
+        f"{what} that a node sent per second, on average of the nodes up, upkeep included. {told} It should follow the "
         "work asked for; a hill after an event is repair, and one that does not end is a storm."
     )
-    svg = _lines("traffic", f"Traffic over time. {told}", [("", rates)], "B/s", (intervals, timeline))
+    svg = _lines("traffic", f"Traffic over time. {told}", [("", rates)], unit, (intervals, timeline))
     return Plot("traffic", "Traffic per node", svg, caption)
 
 

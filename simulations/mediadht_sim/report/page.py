@@ -79,6 +79,7 @@ def _context(results: Results) -> dict[str, Any]:
     told = happenings(results.scenario)
     return {
         "results": results,
+        "paragraphs": [part for part in plain(results.about).split("\n\n") if part.strip()],
         "verdict": verdict(results),
         "groups": _groups(results.violations),
         "violations": results.violations[:_VIOLATIONS_SHOWN],
