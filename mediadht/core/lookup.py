@@ -45,20 +45,25 @@ class Lookup:
     """
 
     __slots__ = (
-        "_by_distance",
         "_depths",
+        "_distances",
         "_in_flight",
         "_k",
         "_late",
         "_likely_distance",
+        "_open_in_window",
         "_own_id",
         "_parallelism",
         "_preference",
+        "_slow",
         "_states",
         "_useful_depth",
         "_useful_enough",
         "_useless",
         "_window_cache",
+        "_window_end",
+        "answers",
+        "changes",
         "requests",
         "target",
         "useful",
@@ -83,14 +88,24 @@ class Lookup:
         self._useful_enough = useful_enough
         self._preference = preference
         self._likely_distance = likely_distance
-        self._by_distance: list[tuple[int, int]] = []
+        self._distances: list[int] = []
+        """From the target, ascending; a node's ID is the target's XOR with its distance."""
         self._states: dict[int, State] = {}
         self._depths: dict[int, int] = {}
         self._useful_depth = 0
         self._in_flight = 0
         self._late = 0
         self._useless = 0
+        self._slow = 0
         self._window_cache: list[int] | None = None
+        self._window_end = 0
+        """The distance within which a candidate would change a full window."""
+        self._open_in_window = 0
+        """Of the window, those that have not answered."""
+        self.changes = 0
+        """Goes up when the closest candidates may have changed: whoever names them sees whether to do so anew."""
+        self.answers = 0
+        """How many nodes answered."""
         self.useful = 0
         self.requests = 0
         self.heard(seeds)
@@ -100,21 +115,26 @@ class Lookup:
 
         `depth`: 1 for those known at the start, one more than that of whoever named them for others.
         """
+        states, distances = self._states, self._distances
         for node_id in node_ids:
-            if node_id in self._states or node_id == self._own_id:
+            if node_id in states or node_id == self._own_id:
                 continue
-            self._states[node_id] = State.HEARD
+            states[node_id] = State.HEARD
             self._depths[node_id] = depth
-            self._window_cache = None
-            insort(self._by_distance, (node_id ^ self.target, node_id))
-        if len(self._by_distance) > LOOKUP_CANDIDATES_MAX:
-            kept = self._by_distance[:LOOKUP_CANDIDATES_MAX]
-            for item in self._by_distance[LOOKUP_CANDIDATES_MAX:]:
-                if self._states[item[1]] is State.HEARD:
-                    del self._states[item[1]], self._depths[item[1]]
+            distance = node_id ^ self.target
+            if self._window_cache is None or len(self._window_cache) < self._k or distance < self._window_end:
+                self._window_cache = None
+                self.changes += 1
+            insort(distances, distance)
+        if len(distances) > LOOKUP_CANDIDATES_MAX:
+            kept = distances[:LOOKUP_CANDIDATES_MAX]
+            for distance in distances[LOOKUP_CANDIDATES_MAX:]:
+                node_id = distance ^ self.target
+                if states[node_id] is State.HEARD:
+                    del states[node_id], self._depths[node_id]
                 else:
-                    kept.append(item)
-            self._by_distance = kept
+                    kept.append(distance)
+            self._distances = kept
 
     def next(self) -> list[int]:
         """Node IDs to ask now; the caller must ask each, and say what became of it."""
@@ -141,10 +161,17 @@ class Lookup:
 
     def answered(self, node_id: int, contacts: Iterable[int] = (), *, useful: bool = False) -> None:
         """The node answered, however late (even if it was taken for failed), and named `contacts`."""
-        if self._leave_flight(node_id) or self._states.get(node_id) is State.FAILED:
-            if self._states[node_id] is not State.ASKED:
+        state = self._states.get(node_id)
+        if state is State.ASKED or state is State.SLOW or state is State.FAILED:
+            if state is State.ASKED:
+                self._in_flight -= 1
+                if self._window_cache is not None and node_id ^ self.target <= self._window_end:
+                    self._open_in_window -= 1
+            else:
+                self._slow -= state is State.SLOW
                 self._window_cache = None
             self._states[node_id] = State.ANSWERED
+            self.answers += 1
             self.useful += useful
             if useful:
                 self._useful_depth = max(self._useful_depth, self._depths[node_id])
@@ -157,14 +184,20 @@ class Lookup:
     def slow(self, node_id: int) -> None:
         """The node's answer is late: somebody else may be asked in its place."""
         if self._states.get(node_id) is State.ASKED:
-            self._leave_flight(node_id)
+            self._in_flight -= 1
             self._states[node_id] = State.SLOW
+            self._slow += 1
             self._late += 1
             self._window_cache = None
 
     def failed(self, node_id: int) -> None:
         """The request was lost or refused, or is no longer worth waiting for."""
-        if self._leave_flight(node_id):
+        state = self._states.get(node_id)
+        if state is State.ASKED or state is State.SLOW:
+            if state is State.ASKED:
+                self._in_flight -= 1
+            else:
+                self._slow -= 1
             self._states[node_id] = State.FAILED
             self._window_cache = None
 
@@ -178,34 +211,33 @@ class Lookup:
         if self._useful_enough is not None and self.useful >= self._useful_enough:
             return True
         window = self._window()
-        if any(self._states[node_id] is not State.ANSWERED for node_id in window):
+        if self._open_in_window:
             return self.requests >= LOOKUP_REQUESTS_MAX and self._in_flight == 0
         if len(window) >= self._k:
             return True
-        return not any(state is State.SLOW for state in self._states.values())
+        return not self._slow
 
     @property
     def waits_for_slow_only(self) -> bool:
         """Whether all that keeps this lookup from its end is answers that are late."""
-        return not self.is_done and all(self._states[n] is State.ANSWERED for n in self._window())
+        # The window is fresh once `is_done` has looked at it.
+        return self._slow > 0 and not self.is_done and not self._open_in_window
 
     def slow_ones(self) -> list[int]:
         """Candidates whose answers are late, nearest first."""
-        return [node_id for _, node_id in self._by_distance if self._states[node_id] is State.SLOW]
+        ids = map(self.target.__xor__, self._distances)
+        return [node_id for node_id in ids if self._states[node_id] is State.SLOW]
 
     def closest_heard(self, count: int) -> list[int]:
         """The `count` closest candidates of any state, nearest first."""
-        return [node_id for _, node_id in self._by_distance[:count]]
+        target = self.target
+        return [distance ^ target for distance in self._distances[:count]]
 
     def closest_answered(self) -> list[int]:
         """The at most `k` closest nodes that answered, nearest first."""
-        found = (node_id for _, node_id in self._by_distance if self._states[node_id] is State.ANSWERED)
+        ids = map(self.target.__xor__, self._distances)
+        found = (node_id for node_id in ids if self._states[node_id] is State.ANSWERED)
         return [node_id for _, node_id in zip(range(self._k), found, strict=False)]
-
-    @property
-    def answers(self) -> int:
-        """How many nodes answered."""
-        return sum(state is State.ANSWERED for state in self._states.values())
 
     @property
     def hops(self) -> int:
@@ -219,18 +251,16 @@ class Lookup:
         """The k closest candidates that neither failed nor are slow; being asked or answering changes nothing."""
         if self._window_cache is not None:
             return self._window_cache
+        states, target, k = self._states, self.target, self._k
         window: list[int] = []
-        for _, node_id in self._by_distance:
-            state = self._states[node_id]
+        unanswered = distance = 0
+        for distance in self._distances:
+            node_id = distance ^ target
+            state = states[node_id]
             if state is not State.FAILED and state is not State.SLOW:
                 window.append(node_id)
-                if len(window) >= self._k:
+                unanswered += state is not State.ANSWERED
+                if len(window) >= k:
                     break
-        self._window_cache = window
+        self._window_cache, self._window_end, self._open_in_window = window, distance, unanswered
         return window
-
-    def _leave_flight(self, node_id: int) -> bool:
-        state = self._states.get(node_id)
-        if state is State.ASKED:
-            self._in_flight -= 1
-        return state is State.ASKED or state is State.SLOW
