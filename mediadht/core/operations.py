@@ -49,7 +49,8 @@ class LookupOperation(ABC):
         self.likely_distance = -1 if likely is None else state.likely_distance(likely)
         self._sent_s: dict[int, float] = {}
         self._patience: Timer | None = None
-        self._known_prefixes: bytes | None = None
+        self._known: tuple[int, bytes] = (-1, b"")
+        """The lookup's changes, and the prefixes of its closest candidates then."""
         self.lookup = Lookup(
             target,
             state.book.closest_ids(target, state.settings.k),
@@ -77,7 +78,6 @@ class LookupOperation(ABC):
         """Ask whom the engine wants asked; end if it is done. Called once at the start, then after every change."""
         if self.is_over:
             return
-        self._known_prefixes = None
         for node_id in self.lookup.next():
             self._sent_s[node_id] = self.state.now
             self.state.ask(node_id, self.request_for(node_id), self)
@@ -109,9 +109,10 @@ class LookupOperation(ABC):
 
     def known_prefixes(self) -> bytes:
         """For a request: whom not to name, because this lookup knows them. The same for all that are asked at once."""
-        if self._known_prefixes is None:
-            self._known_prefixes = prefixes(self.lookup.closest_heard(self.state.settings.k))
-        return self._known_prefixes
+        if self._known[0] != self.lookup.changes:
+            closest = self.lookup.closest_heard(self.state.settings.k)
+            self._known = self.lookup.changes, prefixes(closest)
+        return self._known[1]
 
     # --- Asker ---------------------------------------------------------------------------------------------------
 

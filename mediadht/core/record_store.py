@@ -39,6 +39,12 @@ class _Slot:
 
     records: dict[int, Record] = field(default_factory=dict)
     signers: XorIndex = field(default_factory=XorIndex)
+    withdrawn: int = 0
+    """How many of the records are withdrawals."""
+    expires_s: float = float("inf")
+    """None of the records expires before."""
+    domains: dict[str, int] | None = None
+    """Records by domain, counted once there are as many as one domain may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,8 @@ class RecordStore:
         slot = self._slots.get(key)
         if slot is None:
             return []
+        if not slot.withdrawn:
+            return []
         gone = [r for r in slot.records.values() if r.withdrawn and r.expires_s > now_s]
         gone.sort(key=lambda r: (-r.sequence, r.node_id))
         return gone[:WITHDRAWALS_PER_ANSWER_MAX]
@@ -149,6 +157,8 @@ class RecordStore:
         slot = self._slots.get(key)
         if slot is None:
             return 0
+        if slot.expires_s > now_s:
+            return len(slot.records) - slot.withdrawn
         return sum(not r.withdrawn and r.expires_s > now_s for r in slot.records.values())
 
     def keys_between(self, low: int, high: int, limit: int | None = None) -> list[int]:
@@ -174,18 +184,19 @@ class RecordStore:
     def _cap_reached(self, record: Record, slot: _Slot | None) -> Code | None:
         if slot is not None and len(slot.records) >= STORE_RECORDS_PER_KEY_MAX:
             return Code.KEY_FULL
-        if self._per_signer[record.node_id] >= self._signer_max:
+        if self._per_signer.get(record.node_id, 0) >= self._signer_max:
             return Code.SIGNER_FULL
         return Code.DOMAIN_FULL if self._domain_is_full(record, slot) else None
 
     def _domain_is_full(self, record: Record, slot: _Slot | None) -> bool:
         domain = self._domain(record)
-        if self._per_domain[domain] >= self._domain_max:
+        if self._per_domain.get(domain, 0) >= self._domain_max:
             return True
         if slot is None or len(slot.records) < STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX:
             return False
-        of_domain = sum(self._domain(r) == domain for r in slot.records.values())
-        return of_domain >= STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX
+        if slot.domains is None:
+            slot.domains = Counter(self._domain(r) for r in slot.records.values())
+        return slot.domains.get(domain, 0) >= STORE_RECORDS_PER_KEY_PER_DOMAIN_MAX
 
     def _domain(self, record: Record) -> str:
         return self._domain_of(record.server_name) or record.server_name
@@ -195,11 +206,16 @@ class RecordStore:
         if slot is None:
             slot = self._slots[record.key] = _Slot()
             self._keys.add(record.key)
+        domain = self._domain(record)
+        slot.withdrawn += record.withdrawn
+        slot.expires_s = min(slot.expires_s, record.expires_s)
+        if slot.domains is not None:
+            slot.domains[domain] = slot.domains.get(domain, 0) + 1
         slot.records[record.node_id] = record
         slot.signers.add(record.node_id)
         heapq.heappush(self._expiries, (record.expires_s, record.key, record.node_id))
         self._per_signer[record.node_id] += 1
-        self._per_domain[self._domain(record)] += 1
+        self._per_domain[domain] += 1
         self._count += 1
         if len(self._expiries) > 2 * self._count + 64:
             self._expiries = [(r.expires_s, r.key, r.node_id) for r in self]
@@ -209,15 +225,19 @@ class RecordStore:
         slot = self._slots[record.key]
         del slot.records[record.node_id]
         slot.signers.discard(record.node_id)
+        slot.withdrawn -= record.withdrawn
+        domain = self._domain(record)
+        if slot.domains is not None:
+            _count_down(slot.domains, domain)
         if not slot.records:
             del self._slots[record.key]
             self._keys.discard(record.key)
         self._count -= 1
         _count_down(self._per_signer, record.node_id)
-        _count_down(self._per_domain, self._domain(record))
+        _count_down(self._per_domain, domain)
 
 
-def _count_down(counter: Counter[_Name], name: _Name) -> None:
+def _count_down(counter: dict[_Name, int], name: _Name) -> None:
     counter[name] -= 1
     if not counter[name]:
         del counter[name]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -47,6 +48,7 @@ _SIGNATURE_BYTES = 64
 _BODY_FIELDS = 8
 _NONCE_BYTES = bindings.crypto_secretbox_NONCEBYTES
 _OFFERS_MAX = 8
+_PARSED_MAX = 2_048
 _SEQUENCE_MAX = (1 << 63) - 1
 
 
@@ -149,7 +151,18 @@ def parse_record(body: Any, signature: Any, *, verify: bool = True) -> Record:
 
     Raises RemoteError: `malformed`, `too_large`, or `bad_signature`.
     """
-    if not isinstance(body, bytes) or not isinstance(signature, bytes) or len(signature) != _SIGNATURE_BYTES:
+    if not isinstance(body, bytes) or not isinstance(signature, bytes):
+        raise RemoteError(Code.MALFORMED, "a record is a body and a signature of 64 bytes")
+    record = _parsed(body, signature)
+    if verify:
+        verify_record(record)
+    return record
+
+
+@lru_cache(maxsize=_PARSED_MAX)
+def _parsed(body: bytes, signature: bytes) -> Record:
+    """The record in `body`, unverified. All replicas of a lookup send the same few records: each is read once."""
+    if len(signature) != _SIGNATURE_BYTES:
         raise RemoteError(Code.MALFORMED, "a record is a body and a signature of 64 bytes")
     if len(body) + _SIGNATURE_BYTES > RECORD_BYTES_MAX:
         raise RemoteError(Code.TOO_LARGE, f"a record has {RECORD_BYTES_MAX} bytes at most")
@@ -181,7 +194,7 @@ def parse_record(body: Any, signature: Any, *, verify: bool = True) -> Record:
             pass
         case _:
             raise RemoteError(Code.MALFORMED, f"a record's body has {_BODY_FIELDS} fields of stated types")
-    record = Record(
+    return Record(
         kind=kind,
         key=int.from_bytes(key, "big"),
         public_key=public_key,
@@ -194,9 +207,6 @@ def parse_record(body: Any, signature: Any, *, verify: bool = True) -> Record:
         signature=signature,
         node_id=node_id_of(public_key),
     )
-    if verify:
-        verify_record(record)
-    return record
 
 
 def verify_record(record: Record) -> None:

@@ -28,6 +28,7 @@ from mediadht.core.records import Record
 from mediadht.core.replica import keep
 from mediadht.core.requests import Pending
 from mediadht.core.state import NodeState
+from mediadht.core.timers import Timer
 
 __all__ = ["PutBatches", "StoreOutcome", "StoreRecords"]
 
@@ -59,6 +60,7 @@ class StoreRecords(LookupOperation):
         self._records = records
         self._done = done
         self._outcomes = {record.key: StoreOutcome() for record in records}
+        self._by_body = {record.body: record for record in records}
         self._sent: set[tuple[int, int]] = set()
         self._failed: set[int] = set()
         self._plan: dict[int, list[Record]] = {}
@@ -162,9 +164,8 @@ class StoreRecords(LookupOperation):
     def _count(self, pending: Pending, response: PutDone) -> None:
         assert isinstance(pending.request, Put)
         bodies = [body for body, _ in pending.request.records]
-        by_body = {record.body: record for record in self._records} if len(bodies) > 1 else {}
         for body, outcome in zip(bodies, response.outcomes, strict=False):
-            record = by_body.get(body) if by_body else self._record_of(body)
+            record = self._by_body.get(body)
             if record is None:
                 continue
             mine = self._outcomes[record.key]
@@ -173,9 +174,6 @@ class StoreRecords(LookupOperation):
             else:
                 mine.refusals[outcome.code if outcome.code in _CODES else "other"] += 1
                 mine.newer_sequence = max(mine.newer_sequence, outcome.sequence)
-
-    def _record_of(self, body: bytes) -> Record | None:
-        return next((record for record in self._records if record.body == body), None)
 
 
 class PutBatches:
@@ -203,6 +201,7 @@ class PutBatches:
         self._touched_s = state.now
         self._requests = 0
         self.is_over = False
+        self._timer: Timer | None = None
         self._fill()
         self._watch()
 
@@ -237,6 +236,8 @@ class PutBatches:
             self._send(node_id)
         if not self._in_flight and not self.is_over:
             self.is_over = True
+            if self._timer is not None:
+                self._timer.cancel()
             self._done(self._requests)
 
     def _send(self, node_id: int) -> None:
@@ -255,4 +256,5 @@ class PutBatches:
             self._in_flight.clear()
             self._touched_s = self._state.now
             self._fill()
-        self._state.after(LOOKUP_PATIENCE_S / 2, self._watch)
+        if not self.is_over:
+            self._timer = self._state.after(LOOKUP_PATIENCE_S / 2, self._watch)
