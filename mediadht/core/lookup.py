@@ -110,6 +110,10 @@ class Lookup:
         self.requests = 0
         self.heard(seeds)
 
+    def __len__(self) -> int:
+        """How many candidates it keeps."""
+        return len(self._distances)
+
     def heard(self, node_ids: Iterable[int], depth: int = 1) -> None:
         """Take candidates in; the closest `LOOKUP_CANDIDATES_MAX` are kept, and all that were asked.
 

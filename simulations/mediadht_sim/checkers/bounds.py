@@ -124,7 +124,7 @@ def _work(node: Node) -> Iterator[_Excess]:
     yield "timers", len(state.timers), timers_max + _PARTS_TIMERS_MAX
     for lookup in _lookups(node):
         candidates_max = constants.LOOKUP_CANDIDATES_MAX + constants.LOOKUP_REQUESTS_MAX
-        yield "candidates of a lookup", len(lookup._by_distance), candidates_max
+        yield "candidates of a lookup", len(lookup), candidates_max
         yield "requests of a lookup", lookup.requests, constants.LOOKUP_REQUESTS_MAX
 
 
