@@ -67,10 +67,11 @@ def run(scenario: Scenario, seed: int | None = None, progress: Progress | None =
 
     Raises ConfigurationError or EnvironmentFault for a file that the scenario names and that cannot be used.
     """
-    seed = scenario.seed if seed is None else seed
+    if seed is not None:
+        scenario = scenario.model_copy(update={"seed": seed})
     started_s = time.perf_counter()
     with playing(scenario):
-        simulation = Simulation(scenario, seed, progress)
+        simulation = Simulation(scenario, scenario.seed, progress)
         simulation.build()
         simulation.warm_up()
         simulation.begin()
