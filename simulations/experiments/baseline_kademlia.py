@@ -24,6 +24,7 @@ from mediadht_sim.baseline import run_baseline
 from mediadht_sim.engine import Engine
 from mediadht_sim.latency import latency_model
 from mediadht_sim.metrics import metrics
+from mediadht_sim.run import run
 from mediadht_sim.scenario import Scenario
 
 Row = tuple[Any, ...]
@@ -126,8 +127,6 @@ def scenario_of(work: Work) -> Scenario:
 
 def of_mediadht(work: Work) -> dict[str, list[Row]]:
     """Our rows, by phase."""
-    from mediadht_sim.run import run  # noqa: PLC0415 - the package's side works without
-
     phase_s = work.lookups * EVERY_S
     rows = run(scenario_of(work)).lookups
     return {

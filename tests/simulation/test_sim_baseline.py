@@ -271,9 +271,9 @@ def test_a_loss_of_half_of_all_datagrams_leaves_no_call_without_a_row() -> None:
 
 def test_a_package_that_floods_its_network_is_stopped_and_the_rows_say_it() -> None:
     """Small buckets are full in a small network: what 1,000 nodes do with k = 20."""
-    result = run_baseline(64, seed=1, k=2, latency=latency_s, lookups=10, announces=100, messages_max=20_000)
+    result = run_baseline(64, seed=1, k=2, latency=latency_s, lookups=10, announces=100, messages_max=5_000)
     assert result.flooded_s is not None
-    assert 20_000 <= result.messages < 21_000
+    assert 5_000 <= result.messages < 5_200
     assert "before" not in result.phases
     unfinished = [row for row in result.lookups if not row[COMPLETE]]
     assert all(row[5] is None and row[OUTCOME] == "unfinished" for row in unfinished)

@@ -315,7 +315,7 @@ def _lookups(run: _Run, subjects: list[str], count: int, choice: random.Random) 
     living = [index for index, is_up in enumerate(run.is_up) if is_up]
     calls: list[Call] = []
     for subject in order:
-        asker = choice.choice([index for index in living if index != run.announcers[subject]])
+        asker = choice.choice([index for index in living if index != run.announcers.get(subject)])
         calls.append((run.look_up, (asker, subject)))
     return calls
 
