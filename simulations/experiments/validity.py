@@ -1,0 +1,43 @@
+"""How long a record lives and how often it is renewed: `RECORD_VALIDITY_S`, `REPUBLISH_INTERVAL_S`.
+
+Question. How seldom may providers store their records again without being lost from sight, and what does it cost?
+
+Method. 150 nodes over three days, with the churn of `k.py` (sessions as IPFS measured them, far shorter than a
+homeserver's). Every validity is combined with every interval. Lookups go on all the time.
+
+Figures. Lookups that find a live provider, of those for which there was one; lookups that find only dead providers,
+which a shorter validity would have cleared away; messages of a node a second.
+
+Verdict. In docs/research.md, with the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from k import HOUR_S, churn
+from study import Part, play
+
+METRICS = (
+    "success_share",
+    "lookups",
+    "lookups_missed",
+    "lookups_stale",
+    "requests_mean",
+    "records_mean",
+    "messages_per_node_s",
+)
+
+
+def parts(quick: bool) -> Sequence[Part]:
+    """All pairs."""
+    hours, nodes = (1, 30) if quick else (72, 150)
+    vary = {
+        "constants.RECORD_VALIDITY_S": [int(h * HOUR_S) for h in ((24,) if quick else (24, 48, 72))],
+        "constants.REPUBLISH_INTERVAL_S": [int(h * HOUR_S) for h in ((0.2, 22) if quick else (6, 11, 22))],
+    }
+    return (Part(f"{hours} h of churn, {nodes} nodes", churn("validity", nodes, hours * HOUR_S), vary, METRICS),)
+
+
+if __name__ == "__main__":
+    play(__doc__, parts)
