@@ -27,6 +27,7 @@ __all__ = [
     "endpoint_host",
     "groups_of",
     "ip_prefix",
+    "is_anywhere_private",
     "is_private_host",
 ]
 
@@ -76,6 +77,12 @@ def is_private_host(host: str) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         return False
+
+
+@lru_cache(maxsize=65_536)
+def is_anywhere_private(endpoints: tuple[str, ...]) -> bool:
+    """Whether one of these valid endpoints has a private host."""
+    return any(is_private_host(endpoint_host(endpoint)) for endpoint in endpoints)
 
 
 @lru_cache(maxsize=65_536)

@@ -90,6 +90,7 @@ class Maintenance:
             state.emit(Hangup(node_id, Code.BUSY))
             return
         state.sessions[node_id] = Session(
+            peer=peer,
             outbound=event.outbound,
             heard_s=state.now,
             used_s=state.now,
@@ -126,6 +127,7 @@ class Maintenance:
                 peer.connected = True
                 heard_s = now - SESSION_IDLE_PING_S * state.random_share()
                 sessions[node_id] = Session(
+                    peer=peer,
                     outbound=outbound,
                     heard_s=heard_s,
                     used_s=heard_s - (SESSION_IDLE_CLOSE_S - SESSION_IDLE_PING_S) * state.random_share(),
@@ -199,13 +201,16 @@ class Maintenance:
         """Close the session of least use where there are too many: not in the table, longest unused."""
         state = self._state
         if len(state.sessions) > state.settings.sessions_max:
-            victim, worst = None, (True, float("inf"), 0)
+            victim, least_in_table, least_used_s = None, True, float("inf")
             for node_id, session in state.sessions.items():
-                # Most are ruled out by the time alone.
-                if (session.used_s <= worst[1] or worst[0]) and node_id != newest:
-                    rank = (state.book[node_id].in_table, session.used_s, node_id)
-                    if rank < worst:
-                        victim, worst = node_id, rank
+                in_table, used_s = session.peer.in_table, session.used_s
+                if (
+                    in_table <= least_in_table
+                    and (used_s <= least_used_s or in_table < least_in_table)
+                    and node_id != newest
+                    and (victim is None or (in_table, used_s, node_id) < (least_in_table, least_used_s, victim))
+                ):
+                    victim, least_in_table, least_used_s = node_id, in_table, used_s
             if victim is not None:
                 state.emit(Hangup(victim, Code.BUSY))
 
@@ -261,16 +266,14 @@ class Maintenance:
         now, pings = state.now, state.settings.pings
         due_s = float("inf")
         for node_id, session in state.sessions.items():
-            idle_s = now - session.used_s
-            if idle_s > SESSION_IDLE_CLOSE_S:
-                if not state.book[node_id].in_table:
+            if not session.peer.in_table:
+                if now - session.used_s > SESSION_IDLE_CLOSE_S:
                     state.emit(Hangup(node_id, Code.IDLE))
                     due_s = now
                     continue
-            else:
                 due_s = min(due_s, session.used_s + SESSION_IDLE_CLOSE_S)
             # Nothing but a ping would show that a failing peer has recovered.
-            if not session.pinging and (pings or state.book[node_id].failures):
+            if not session.pinging and (pings or session.peer.failures):
                 if now - session.heard_s > SESSION_IDLE_PING_S:
                     session.pinging = True
                     state.ask(node_id, _PING, self)

@@ -26,12 +26,12 @@ from mediadht.core.constants import (
     STORE_RECORDS_MAX,
     K,
 )
-from mediadht.core.contacts import Contact, Groups, endpoint_host, groups_of, ip_prefix, is_private_host
+from mediadht.core.contacts import Contact, Groups, groups_of, ip_prefix, is_anywhere_private, is_private_host
 from mediadht.core.errors import Code
 from mediadht.core.events import Effect, Notice, Send, Tell
 from mediadht.core.keys import KeyPair
 from mediadht.core.messages import Query, Request
-from mediadht.core.peer_book import PeerBook
+from mediadht.core.peer_book import Peer, PeerBook
 from mediadht.core.record_store import RecordStore
 from mediadht.core.requests import Asker, Pending, RequestTable
 from mediadht.core.routing_table import RoutingTable
@@ -66,6 +66,7 @@ class NodeSettings:
 class Session:
     """An open session, as the core sees it. Times are monotonic seconds."""
 
+    peer: Peer
     outbound: bool
     heard_s: float
     used_s: float
@@ -188,10 +189,7 @@ class NodeState:
 
     def may_dial(self, contact: Contact) -> bool:
         """Whether the settings allow connecting to where this contact says it is."""
-        return bool(contact.endpoints) and (
-            self.settings.private_allowed
-            or not any(is_private_host(endpoint_host(endpoint)) for endpoint in contact.endpoints)
-        )
+        return bool(contact.endpoints) and (self.settings.private_allowed or not is_anywhere_private(contact.endpoints))
 
     def learn(self, contacts: Iterable[Contact]) -> list[int]:
         """Take note of hearsay; returns the IDs of those that may be asked."""
