@@ -26,6 +26,7 @@ from mediadht.core.constants import (
     RECONNECT_S_MIN,
     SESSION_IDLE_CLOSE_S,
     SESSION_IDLE_PING_S,
+    SESSIONS_SOUGHT_SHARE,
     TICK_S,
 )
 from mediadht.core.contacts import Contact
@@ -116,6 +117,7 @@ class Maintenance:
         """See `Node.settle`."""
         state, refused = self._state, []
         book, table, sessions, now = state.book, state.table, state.sessions, state.now
+        offsets_s: dict[float, float] = {}  # one object for many equal numbers: there are millions of sessions
         for hello, round_trip_s, outbound in peers:
             contact = hello.contact
             node_id = contact.node_id
@@ -126,13 +128,14 @@ class Maintenance:
             elif outbound is not None:
                 peer.connected = True
                 heard_s = now - SESSION_IDLE_PING_S * state.random_share()
+                offset_s = hello.clock_s - state.wall_s
                 sessions[node_id] = Session(
                     peer=peer,
                     outbound=outbound,
                     heard_s=heard_s,
                     used_s=heard_s - (SESSION_IDLE_CLOSE_S - SESSION_IDLE_PING_S) * state.random_share(),
                     uptime_s=hello.uptime_s,
-                    clock_offset_s=hello.clock_s - state.wall_s,
+                    clock_offset_s=offsets_s.setdefault(offset_s, offset_s),
                 )
             if peer is not None:
                 if contact.endpoints:
@@ -162,8 +165,8 @@ class Maintenance:
                 state.drop_from_table(node_id)
             elif code not in (Code.IDLE, Code.DUPLICATE, Code.BUSY):
                 state.peer_failed(node_id)
-            if code == Code.IDLE:
-                # Alive, and not in need of a session: seen to when its bucket is.
+            if code in (Code.IDLE, Code.BUSY):
+                # Alive, and not in need of a session, or without room for one: seen to when its bucket is.
                 self._retry_s[node_id] = (state.now + BUCKET_REFRESH_INTERVAL_S, RECONNECT_S_MIN / 2)
         self._lose_requests(node_id, code)
         if not state.sessions:
@@ -288,6 +291,8 @@ class Maintenance:
             self._unconnected = [n for n in state.table if n not in state.sessions]
             self._table_changes = state.table.changes
         wanted = self._unconnected
+        if len(state.sessions) >= SESSIONS_SOUGHT_SHARE * state.settings.sessions_max:
+            wanted = []
         if not state.sessions:
             wanted = wanted.copy()
             recent = (p.contact.node_id for p in state.book.pinned_or_recent(2 * ISOLATED_DIALS))

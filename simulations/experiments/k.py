@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from study import UNCHECKED, Part, play
 
-from mediadht_sim.scenario import LogNormal, Lives, Network, Scenario, Weibull
+from mediadht_sim.scenario import Lives, LogNormal, Network, Scenario, Weibull
 from mediadht_sim.scenario_events import Crash
 from mediadht_sim.scenario_workloads import Mix
 

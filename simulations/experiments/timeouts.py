@@ -1,4 +1,6 @@
-"""When a request counts as slow, hopeless or lost: `SLOW_FACTOR`, `SLOW_UNKNOWN_S`, `LOOKUP_PATIENCE_S`, `REQUEST_TIMEOUT_S`.
+"""When a request counts as slow, hopeless or lost.
+
+The constants: `SLOW_FACTOR`, `SLOW_UNKNOWN_S`, `LOOKUP_PATIENCE_S`, `REQUEST_TIMEOUT_S`.
 
 Question. How soon should a lookup ask somebody else, and how long should it wait for who is late?
 

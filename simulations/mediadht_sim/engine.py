@@ -92,3 +92,4 @@ def collector_at_rest() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+        gc.collect()

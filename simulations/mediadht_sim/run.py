@@ -69,14 +69,19 @@ def run(scenario: Scenario, seed: int | None = None, progress: Progress | None =
     """
     if seed is not None:
         scenario = scenario.model_copy(update={"seed": seed})
-    started_s = time.perf_counter()
     with playing(scenario):
-        simulation = Simulation(scenario, scenario.seed, progress)
-        simulation.build()
-        simulation.warm_up()
-        simulation.begin()
-        simulation.measure(scenario.duration_s)
-        return simulation.result(time.perf_counter() - started_s)
+        return _played(scenario, progress)
+
+
+def _played(scenario: Scenario, progress: Progress | None) -> RunResult:
+    """A function of its own, so that the network is gone when `playing` clears up: reports need memory too."""
+    started_s = time.perf_counter()
+    simulation = Simulation(scenario, scenario.seed, progress)
+    simulation.build()
+    simulation.warm_up()
+    simulation.begin()
+    simulation.measure(scenario.duration_s)
+    return simulation.result(time.perf_counter() - started_s)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from mediadht_sim.nodes import EPOCH_S, SimulatedNode
 
 __all__ = ["settle"]
 
-_SESSIONS_SHARE = 0.9
+_SESSIONS_SHARE = 0.75
 """Of the session limit that a settled node uses: the rest is for those who come."""
 
 
@@ -39,10 +39,10 @@ def settle(
     linked = _sessions(nodes, tables, network)
     for done, node in enumerate(nodes, 1):
         network.boot(node)
-        mine = linked[node.index]
+        mine, table = linked.pop(node.index), tables.pop(node.index)
         inbound = [i for i, outbound in mine.items() if not outbound]
         peers = []
-        for peer in (*tables[node.index], *(network.nodes[i] for i in inbound)):
+        for peer in (*table, *(network.nodes[i] for i in inbound)):
             outbound = mine.pop(peer.index, None)
             round_trip_s = 2 * network.links.latency_s(node.index, peer.index)
             peers.append((hellos[peer.index], round_trip_s, outbound))
