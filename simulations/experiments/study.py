@@ -41,7 +41,7 @@ class Part:
     scenario: Scenario
     vary: Mapping[str, Sequence[Value]]
     metrics: Sequence[str]
-    seeds: int = 2
+    seeds: int = 4
 
 
 def measured(scenario: Scenario, seed: int, directory: Path) -> None:

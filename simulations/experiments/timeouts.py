@@ -55,7 +55,7 @@ def parts(quick: bool) -> Sequence[Part]:
     )
     chosen = list(VALUES.items())[:2] if quick else list(VALUES.items())
     return [
-        Part(f"{name}, {nodes} nodes", scenario, {f"constants.{name}": values[:2] if quick else values}, METRICS)
+        Part(f"{name}, {nodes} nodes", scenario, {f"constants.{name}": values[:2] if quick else values}, METRICS, 6)
         for name, values in chosen
     ]
 
