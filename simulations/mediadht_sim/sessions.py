@@ -3,7 +3,7 @@
 A dial costs round trips (TCP, TLS, WebSocket, handshake) before the first message travels. Who is not listening refuses
 after one round trip; who is frozen, or cut off, makes the dialler wait for its timeout. A node that crashes breaks its
 connections, and the other ends notice after one latency. With `keepalive_assumed` nobody pings: a session whose other
-end has gone quiet is closed as late as pings would have closed it, `SESSION_IDLE_PING_S` at most and the ping's timeout.
+end has gone quiet is closed as late as pings would have closed it: `SESSION_IDLE_PING_S` and the ping's timeout.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def _outcomes(
     tasks: Sequence[points.Task], measure: Measure, scheduler: str | None, workers: int | None
 ) -> Generator[tuple[points.Task, dict[str, bytes] | str], None, None]:
     # Dask takes a second to import, which `list`, `run` and `--help` need not wait for.
-    from mediadht_sim import sweep_workers
+    from mediadht_sim import sweep_workers  # noqa: PLC0415
 
     if tasks and (scheduler is not None or workers != 0):
         yield from sweep_workers.made_on_cluster(tasks, measure, scheduler=scheduler, workers=workers)

@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-import kademlia.network  # type: ignore[import-untyped]
-import kademlia.protocol  # type: ignore[import-untyped]
-import kademlia.routing  # type: ignore[import-untyped]
-import kademlia.storage  # type: ignore[import-untyped]
-import rpcudp.protocol  # type: ignore[import-untyped]
+import kademlia.network
+import kademlia.protocol
+import kademlia.routing
+import kademlia.storage
+import rpcudp.protocol
 
 from mediadht_sim.engine import Engine
 

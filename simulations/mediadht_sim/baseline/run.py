@@ -31,8 +31,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kademlia.network import Server  # type: ignore[import-untyped]
-from kademlia.utils import digest  # type: ignore[import-untyped]
+from kademlia.network import Server
+from kademlia.utils import digest
 
 from mediadht_sim.baseline.datagrams import OPERATION, DatagramNetwork, Operation, address_of
 from mediadht_sim.baseline.loop import VirtualLoop

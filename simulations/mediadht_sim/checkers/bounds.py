@@ -7,7 +7,7 @@ the end. The caps are those in force in the run, whatever the scenario made of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from mediadht.core import constants
@@ -164,5 +164,5 @@ def _groups(members: Iterable[Groups]) -> tuple[Counter[str], Counter[str]]:
     return prefixes, domains
 
 
-def _most(counter: Counter[Any]) -> int:
+def _most(counter: Mapping[Any, int]) -> int:
     return max(counter.values(), default=0)

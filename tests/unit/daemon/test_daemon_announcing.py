@@ -36,7 +36,8 @@ def told(driver: FakeDriver) -> list[tuple[object, bool]]:
 
 
 def progress(sought: object, *, withdrawn: bool = False, **more: object) -> AnnouncementProgress:
-    values = {"ended": False, "sequence": 5, "replicas": 3, "requests": 3, "hops": 1, "next_in_s": 60.0, "trouble": None}
+    values = {"ended": False, "sequence": 5, "replicas": 3, "next_in_s": 60.0, "trouble": None}
+    values |= {"requests": 3, "hops": 1}
     return AnnouncementProgress(sought, withdrawn, **(values | more))  # type: ignore[arg-type]
 
 
