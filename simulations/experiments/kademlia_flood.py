@@ -6,8 +6,8 @@ python simulations/experiments/kademlia_flood.py --nodes 64 --k 20      # it doe
 ulimit -n 4096; python simulations/experiments/kademlia_flood.py --nodes 1000 --k 20 --announces 300   # it does not
 ```
 
-No simulation: what `mediadht_sim.baseline` shows is checked against the package's own sockets and clock. All nodes share
-one process and its CPU. docs/research.md has the mechanism.
+No simulation: what `mediadht_sim.baseline` shows is checked against the package's own sockets and clock. All nodes
+share one process and its CPU. docs/research.md has the mechanism.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter
 from typing import Any
 
 import click
-from kademlia.network import Server  # type: ignore[import-untyped]
+from kademlia.network import Server
 
 _PORT_FIRST = 20_000
 _SET_S_MAX = 20.0
@@ -48,7 +48,7 @@ async def watch(nodes: int, k: int, announces: int) -> None:
     requests: Counter[str] = Counter()
     servers = []
     for index in range(nodes):
-        server = Server(ksize=k, node_id=hashlib.sha1(b"%d" % index).digest())  # noqa: S324 - the package's own IDs
+        server = Server(ksize=k, node_id=hashlib.sha1(b"%d" % index).digest())
         await server.listen(_PORT_FIRST + index, interface="127.0.0.1")
         server.protocol.transport = _Counted(server.protocol.transport, requests)
         if index:
