@@ -191,13 +191,17 @@ class Simulation:
         scenario = self.scenario
         skew_s = self._skew.uniform(-1, 1) * scenario.links.clock_skew_s
         is_reachable = self._reach.random() >= scenario.network.unreachable_share or not self.network.nodes
+        index = len(self.network.nodes)
         return self.network.add(
-            reachable=is_reachable, bootstrap=self._somebody_known, clock_skew_s=skew_s, starts=starts
+            reachable=is_reachable,
+            bootstrap=lambda: self._somebody_known(index),
+            clock_skew_s=skew_s,
+            starts=starts,
         )
 
-    def _somebody_known(self) -> Contact | None:
-        """One of the first nodes, at random: those that stand in everybody's configuration."""
-        known = [n for n in self.network.nodes[: self._known] if n.contact.endpoints]
+    def _somebody_known(self, asker: int) -> Contact | None:
+        """One of the first nodes, at random: those that stand in everybody's configuration. Never the asker itself."""
+        known = [n for n in self.network.nodes[: self._known] if n.contact.endpoints and n.index != asker]
         return self._bootstrap.choice(known).contact if known else None
 
     def _run_until(self, time_s: float, phase: str) -> None:
