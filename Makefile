@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 FILE ?=
 PYTEST_ARGS ?=
+FUZZ_MINUTES ?= 3
 
 BIN := $(VENV)/bin
 # Editable in both cases: installing a snapshot for the demo would hide later changes from the tests.
@@ -13,12 +14,13 @@ STAMP_TEST := $(VENV)/.installed-test
 # Twice quiet: errors only. What a machine's own pip settings warn of is not our news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 
-.PHONY: help demo test test-slow bench lint format wheel clean
+.PHONY: help demo test test-slow fuzz bench lint format wheel clean
 
 help:
 	@echo 'make demo [FILE=path]  five daemons and two Synapse servers on loopback, the story told, all stopped again'
 	@echo 'make test              every test that takes seconds (PYTEST_ARGS="-k name" for some of them)'
 	@echo 'make test-slow         the tests that take minutes'
+	@echo 'make fuzz              the safety search for FUZZ_MINUTES=3: random simulated networks with random faults'
 	@echo 'make lint              ruff, mypy, the import contracts'
 	@echo 'make format            ruff format and the safe fixes'
 	@echo 'make bench             benchmarks/dht.py'
@@ -51,6 +53,10 @@ test: $(STAMP_TEST)
 # pytest's exit code 5 says that no test was selected: no failure here.
 test-slow: $(STAMP_TEST)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || [ $$? -eq 5 ]
+
+# Other seeds each time: a failure prints the command that shows it again.
+fuzz: $(STAMP_TEST)
+	$(BIN)/mediadht-sim fuzz --minutes $(FUZZ_MINUTES) --seed-start $$(date +%s)
 
 bench: $(STAMP_TEST)
 	$(BIN)/python benchmarks/dht.py $(BENCH_ARGS)
