@@ -11,12 +11,14 @@ from sim_support import latency_s, subject
 
 from mediadht.core.contacts import check_endpoint, groups_of
 from mediadht.core.events import LookupEnded
+from mediadht.core.messages import Answer
 from mediadht_sim.adversaries import Eclipse, Flood, Replay, place
 from mediadht_sim.adversaries.identities import address_of, grind, invented
 from mediadht_sim.checkers import Truth
 from mediadht_sim.engine import Engine
 from mediadht_sim.fakes import faking
 from mediadht_sim.network import NetworkSettings, SimulatedNetwork, SimulatedNode
+from mediadht_sim.observers import Observer
 from mediadht_sim.scenario_events import Adversary
 
 SETTINGS: TypeAdapter[Any] = TypeAdapter(Adversary)
@@ -87,14 +89,26 @@ def test_half_of_the_nodes_withholding_is_felt_by_whom_they_answer_first() -> No
     assert set(ask(net, truth, lookers[:5], [0])) <= {"missed", "found"}
 
 
-def test_a_node_that_drops_everything_leaves_the_tables() -> None:
-    net, _ = network()
-    [silent] = put(net, "drop", count=1)
-    for n in range(200):
-        net.look_up(n % 40, subject(f"nobody's {n}"))
-        run(net, 2)
-    knowing = sum(silent.node_id in node.node.state.table for node in net.nodes)
-    assert knowing < 10
+def test_a_node_that_drops_everything_says_nothing_and_is_gone_around() -> None:
+    net, truth = network()
+    for n in range(10):
+        net.announce(n, subject(n))
+    run(net, 30)
+    placed = put(net, "drop", count=10)
+    answers: list[int] = []
+
+    class Ear(Observer):
+        watches_messages = True
+
+        def sent(self, sender: SimulatedNode, receiver: SimulatedNode, message: object) -> None:
+            if isinstance(message, Answer):
+                answers.append(sender.index)
+
+    net.watch(Ear())
+    seeds = [n for n in range(10) if net.nodes[n].is_honest]
+    assert ask(net, truth, honest(net)[-10:], seeds) == ["found"] * len(seeds)
+    assert set(answers).isdisjoint(node.index for node in placed)
+    assert answers
 
 
 def test_old_records_come_back_from_those_who_replay() -> None:

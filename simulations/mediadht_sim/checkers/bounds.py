@@ -43,11 +43,10 @@ class Bounds(Checker):
 
     def __init__(self, network: SimulatedNetwork, checks: Checks, truth: Truth) -> None:
         super().__init__(network, checks, truth)
-        per_tick = max(_NODES_PER_TICK_MIN, len(network.nodes) // _TICKS_PER_ROUND)
-        self._rotation = Rotation(network, per_tick)
+        self._rotation = Rotation(network)
 
     def tick(self) -> None:
-        for node in self._rotation.next():
+        for node in self._rotation.next(max(_NODES_PER_TICK_MIN, len(self.network.nodes) // _TICKS_PER_ROUND)):
             self._check(node, exact=False)
 
     def finish(self) -> None:

@@ -62,17 +62,16 @@ class Checker(Observer):
 class Rotation:
     """Some of the nodes at a time, so that all have had their turn after some ticks."""
 
-    __slots__ = ("_at", "_network", "_per_tick")
+    __slots__ = ("_at", "_network")
 
-    def __init__(self, network: SimulatedNetwork, per_tick: int) -> None:
+    def __init__(self, network: SimulatedNetwork) -> None:
         self._network = network
-        self._per_tick = per_tick
-        self._at = 0
+        self._at = -1
 
-    def next(self) -> Iterator[SimulatedNode]:
-        """The next of them that are up and answer."""
+    def next(self, count: int) -> Iterator[SimulatedNode]:
+        """The next `count` of them, each once at most; those that are up and answer."""
         nodes = self._network.nodes
-        for _ in range(min(self._per_tick, len(nodes))):
+        for _ in range(min(count, len(nodes))):
             self._at = (self._at + 1) % len(nodes)
             if nodes[self._at].hears:
                 yield nodes[self._at]

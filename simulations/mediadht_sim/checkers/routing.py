@@ -7,6 +7,7 @@ froze or thawed, and no cut was made or healed or stands; so never under churn.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from mediadht_sim.adversaries import eclipsed
@@ -49,20 +50,20 @@ class Routing(Checker):
 
     def __init__(self, network: SimulatedNetwork, checks: Checks, truth: Truth) -> None:
         super().__init__(network, checks, truth)
-        self._rotation = Rotation(network, _NODES_PER_TICK)
+        self._rotation = Rotation(network)
         self.health: float | None = None
         """The mean over the nodes of the latest interval's sample, whatever happened."""
 
     def tick(self) -> None:
-        self._judge(self._rotation)
+        self._judge(self._rotation.next(_NODES_PER_TICK))
 
     def finish(self) -> None:
-        self._judge(Rotation(self.network, min(len(self.network.nodes), _NODES_AT_THE_END_MAX)))
+        self._judge(Rotation(self.network).next(_NODES_AT_THE_END_MAX))
 
-    def _judge(self, rotation: Rotation) -> None:
+    def _judge(self, nodes: Iterable[SimulatedNode]) -> None:
         self.truth.look_around()
         victims = eclipsed(self.network)
-        sample = [n for n in rotation.next() if n.is_honest and n.node_id not in victims]
+        sample = [n for n in nodes if n.is_honest and n.node_id not in victims]
         rated = [(h, n.index) for n in sample if (h := routing_health(self.truth, n)) is not None]
         if not rated:
             return
