@@ -53,6 +53,10 @@ class RecordKind(IntEnum):
     """What a record states. Replicas refuse kinds that they do not know."""
 
     PROVIDER = 0
+    ROOM = 1
+    """This room holds the key's file; its ninth field is the room's digest. Kept by `room_store`, with receipts."""
+    CLAIM = 2
+    """The signer is about to create the key's room; withdrawn, it no longer is. Kept by nobody: a vote names it."""
 
 
 class Offer(StrEnum):
@@ -109,8 +113,12 @@ def sign_record(
     sequence: int,
     expires_s: int,
     payload: Payload | None,
+    kind: RecordKind = RecordKind.PROVIDER,
+    more: tuple[Any, ...] = (),
 ) -> Record:
-    """A provider record for `subject`; a withdrawal if `payload` is None.
+    """A record for `subject`, of a provider if nothing else is said; a withdrawal if `payload` is None.
+
+    `more` are the fields that its kind has beyond those of all records.
 
     Raises CallerError if the payload is larger than `PAYLOAD_BYTES_MAX`.
     """
@@ -118,7 +126,7 @@ def sign_record(
     sealed = b"" if payload is None else _seal(keys.public_key, subject, sequence, payload)
     body: bytes = msgpack.packb(
         [
-            int(RecordKind.PROVIDER),
+            int(kind),
             subject.key.to_bytes(ID_BYTES, "big"),
             keys.public_key,
             server_name,
@@ -126,10 +134,11 @@ def sign_record(
             expires_s,
             withdrawn,
             sealed,
+            *more,
         ]
     )
     return Record(
-        kind=int(RecordKind.PROVIDER),
+        kind=int(kind),
         key=subject.key,
         public_key=keys.public_key,
         server_name=server_name,
