@@ -117,8 +117,8 @@ def _request_fields(request: Request) -> dict[str, Any]:
             return fields
         case Put(records, contacts_max, known):
             return {"q": "put", "r": records, "n": contacts_max, "x": known}
-        case Claim(claim, peek, lease_s, contacts_max, known):
-            fields = {"q": "claim", "r": claim, "p": peek, "n": contacts_max, "x": known}
+        case Claim(claim, lease_s, contacts_max, known):
+            fields = {"q": "claim", "r": claim, "n": contacts_max, "x": known}
             if lease_s is not None:
                 fields["l"] = _milliseconds(lease_s)
             return fields
@@ -206,12 +206,8 @@ def _request(fields: dict[str, Any]) -> Request:
                 _records(fields, RECORDS_PER_PUT_MAX), _integer(fields, "n", CONTACTS_PER_ANSWER_MAX), _known(fields)
             )
         case "claim":
-            peek = fields.get("p", False)
-            if not isinstance(peek, bool):
-                raise RemoteError(Code.MALFORMED, "p is a boolean")
             return Claim(
                 _record(fields.get("r")),
-                peek,
                 None if fields.get("l") is None else _integer(fields, "l", _LEASE_MS_MAX) / 1_000,
                 _integer(fields, "n", CONTACTS_PER_ANSWER_MAX),
                 _known(fields),

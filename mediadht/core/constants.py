@@ -265,7 +265,14 @@ no longer than this. It is not renewed: who holds a vote may ask again, and is t
 
 RECEIPT_S: Final = 600.0
 """Life of a receipt for a room that has no certificate yet: a claimant that dies before it has a quorum, or lies about
-its room, keeps a key from others no longer. Receipts for a certified room live for `RECORD_VALIDITY_S`."""
+its room, keeps a key from others no longer. Receipts for a certified room live for `ROOM_VALIDITY_S`."""
+
+ROOM_VALIDITY_S: Final = 7 * 24 * 3600
+"""Life of a room record, and of a receipt for a certified room: long, because each has a message of its own, where
+provider records travel 64 together; and short enough that a room from which everybody has gone frees its key."""
+
+ROOM_RENEW_S: Final = 3 * 24 * 3600
+"""Whoever established a room does so again after this, under half the validity."""
 
 WITNESSES: Final = 3
 """Replicas that must show a provisional room before it keeps a claimant with a quorum of votes from creating."""

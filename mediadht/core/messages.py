@@ -104,13 +104,12 @@ class SignedRoom:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Vote for this claim: a signed record of that kind. Withdrawn, it gives the vote back.
+    """Vote for this claim: a signed record of that kind. Withdrawn, it gives the vote back, if any, and only looks.
 
-    With `peek`, show what is held and promise nothing. `lease_s` is set where a replica hands over a vote of its own.
+    `lease_s` is set where a replica hands over a vote of its own.
     """
 
     claim: SignedBytes
-    peek: bool = False
     lease_s: float | None = None
     """To the millisecond."""
     contacts_max: int = 0

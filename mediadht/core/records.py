@@ -215,11 +215,11 @@ def verify_record(record: Record) -> None:
         raise RemoteError(Code.BAD_SIGNATURE, "the record's signature does not fit its signer") from fault
 
 
-def check_times(record: Record, now_s: float) -> None:
+def check_times(record: Record, now_s: float, validity_s: float = RECORD_VALIDITY_S) -> None:
     """Raises RemoteError `expired` or `clock` where the record's expiry cannot be right at Unix time `now_s`."""
     if record.expires_s <= now_s:
         raise RemoteError(Code.EXPIRED, f"the record expired {now_s - record.expires_s:.0f} s ago by this node's clock")
-    ahead_s = record.expires_s - now_s - RECORD_VALIDITY_S
+    ahead_s = record.expires_s - now_s - validity_s
     if ahead_s > CLOCK_TOLERANCE_S:
         raise RemoteError(
             Code.CLOCK,

@@ -27,8 +27,8 @@ from mediadht.core.records import Payload, Record, RecordKind, open_payload, par
 
 __all__ = [
     "Room",
+    "certified_until_s",
     "check_receipt",
-    "is_certified",
     "open_room",
     "parse_claim",
     "parse_room",
@@ -188,15 +188,18 @@ def valid_receipts(
     return found
 
 
-def is_certified(valid: list[RawReceipt], replicas: int) -> bool:
-    """Whether these receipts are those of a quorum; `replicas` is how many the reader believes the key to have.
+def certified_until_s(valid: list[RawReceipt], replicas: int) -> float:
+    """Until when (Unix time) these receipts are those of a quorum; 0 if they are not.
 
-    What most of the signers say of that number counts as well, where it is larger.
+    `replicas` is how many the reader believes the key to have. What most of the signers say of that counts as well,
+    where it is more.
     """
     if not valid:
-        return False
+        return 0.0
     said = median_high(receipt.replicas for receipt in valid)
-    return len(valid) >= quorum(max(1, min(K, max(replicas, said))))
+    needed = quorum(max(1, min(K, max(replicas, said))))
+    expiries = sorted((receipt.expires_s for receipt in valid), reverse=True)
+    return float(expiries[needed - 1]) if len(expiries) >= needed else 0.0
 
 
 def _signed_part(key: int, digest: bytes, expires_s: int, replicas: int) -> bytes:

@@ -23,6 +23,8 @@ from mediadht.core.constants import (
     STORE_RECORDS_MAX,
     K,
 )
+from mediadht.core.claim_rules import SizeMemory
+from mediadht.core.claim_votes import ClaimVotes
 from mediadht.core.contacts import Contact, Groups, endpoint_host, groups_of, ip_prefix, is_private_host
 from mediadht.core.errors import Code
 from mediadht.core.events import Effect, Notice, Send, Tell
@@ -31,6 +33,7 @@ from mediadht.core.messages import Query, Request
 from mediadht.core.peer_book import PeerBook
 from mediadht.core.record_store import RecordStore
 from mediadht.core.requests import Asker, Pending, RequestTable
+from mediadht.core.room_store import RoomStore
 from mediadht.core.routing_table import RoutingTable
 from mediadht.core.timers import Timer, Timers
 
@@ -89,6 +92,9 @@ class NodeState:
     book: PeerBook = field(init=False)
     table: RoutingTable = field(init=False)
     store: RecordStore = field(init=False)
+    rooms: RoomStore = field(init=False)
+    votes: ClaimVotes = field(init=False)
+    size: SizeMemory = field(default_factory=SizeMemory)
     operations: int = 0
     """Lookups under way, the node's own included."""
 
@@ -96,6 +102,8 @@ class NodeState:
         self.book = PeerBook(self.own_id, self.settings.contacts_max)
         self.table = RoutingTable(self.own_id, self.settings.k)
         self.store = RecordStore(self.own_id, self._domain_of_server, records_max=self.settings.records_max)
+        self.rooms = RoomStore(self.own_id, self._domain_of_server)
+        self.votes = ClaimVotes(self._domain_of_server)
 
     @property
     def own_id(self) -> int:
