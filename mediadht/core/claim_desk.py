@@ -7,6 +7,8 @@ Implements `docs/protocol.md`, sections "Claims" and "Room records", the answeri
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mediadht.core.ballot import Seat
 from mediadht.core.claim_rules import canonical
 from mediadht.core.claim_votes import Promise
@@ -37,6 +39,7 @@ __all__ = [
     "judge",
     "keep_room",
     "replicas_known",
+    "restore_claims",
     "room_prefix",
     "rooms_shown",
     "vote_for",
@@ -211,3 +214,19 @@ def _keep(state: NodeState, judged: HeldRoom) -> tuple[Code | None, list[Room]]:
 def _promised(state: NodeState, promises: list[Promise]) -> None:
     for promise in promises:
         state.tell(PromiseMade(promise))
+
+
+def restore_claims(state: NodeState, promises: Iterable[Promise], rooms: Iterable[SignedRoom]) -> None:
+    """Take back what this node promised and kept before a restart. What is damaged is passed over."""
+    for raw in rooms:
+        try:
+            state.rooms.put(judge(state, parse_room(raw, verify=False)), state.wall_s)
+        except RemoteError:
+            continue
+    read: list[tuple[Promise, Record | None]] = []
+    for promise in promises:
+        try:
+            read.append((promise, parse_claim(promise.body, promise.signature) if promise.body else None))
+        except RemoteError:
+            continue
+    state.votes.restore(read, state.now, state.wall_s)

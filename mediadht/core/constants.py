@@ -328,7 +328,7 @@ RECEIPTS_MAX: Final = K
 """Receipts that a room record carries: of each replica one."""
 
 RECEIPTS_PER_GROUP_MAX: Final = 6
-"""Of one IP prefix or registrable domain in a certificate: as many as the quorum can bear to be lies (k less quorum)."""
+"""Of one IP prefix or registrable domain in a certificate: as many as may lie without harm to the quorum."""
 
 LIKELY_TO_CERTIFY: Final = 3.0
 """Within this many times the expected distance a receipt's signer may have been a replica: estimates of distance err,
@@ -351,3 +351,7 @@ fades: what was cut off for two days is the whole network now."""
 LOST_COUNTED_S: Final = 3_600.0
 """For this long a node that was lost counts as a replica where a small network counts them: it may be alive on the
 other side of a partition."""
+
+HEALING_CHECKS_MAX: Final = 4
+HEALING_WAITING_MAX: Final = 4_096
+"""Own rooms that are established anew at once, and such as wait for it; the rest is seen to in the next round."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from mediadht.core.claim_votes import Promise
 from mediadht.core.contacts import Contact
 from mediadht.core.identifiers import Subject
-from mediadht.core.claim_votes import Promise
 from mediadht.core.messages import Message, SignedRoom
 from mediadht.core.records import Payload, Record
 from mediadht.core.session import Hello

@@ -203,6 +203,4 @@ def certified_until_s(valid: list[RawReceipt], replicas: int) -> float:
 
 
 def _signed_part(key: int, digest: bytes, expires_s: int, replicas: int) -> bytes:
-    return (
-        _DOMAIN + key.to_bytes(ID_BYTES, "big") + digest + expires_s.to_bytes(8, "big") + replicas.to_bytes(1, "big")
-    )
+    return _DOMAIN + key.to_bytes(ID_BYTES, "big") + digest + expires_s.to_bytes(8, "big") + replicas.to_bytes(1, "big")

@@ -112,7 +112,9 @@ class RoomStore:
     def of_key(self, key: int, now_s: float) -> list[HeldRoom]:
         """The live records of a key, the canonical room's first."""
         live = [
-            h for h in self._held.get(key, {}).values() if not h.room.record.withdrawn and h.room.record.expires_s > now_s
+            h
+            for h in self._held.get(key, {}).values()
+            if not h.room.record.withdrawn and h.room.record.expires_s > now_s
         ]
         return self._ordered(live, key, now_s)
 

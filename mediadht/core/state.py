@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from mediadht.core.claim_rules import SizeMemory
+from mediadht.core.claim_votes import ClaimVotes
 from mediadht.core.constants import (
     CONTACT_CACHE_MAX,
     ID_BITS,
@@ -23,8 +25,6 @@ from mediadht.core.constants import (
     STORE_RECORDS_MAX,
     K,
 )
-from mediadht.core.claim_rules import SizeMemory
-from mediadht.core.claim_votes import ClaimVotes
 from mediadht.core.contacts import Contact, Groups, endpoint_host, groups_of, ip_prefix, is_private_host
 from mediadht.core.errors import Code
 from mediadht.core.events import Effect, Notice, Send, Tell

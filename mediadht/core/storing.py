@@ -44,6 +44,8 @@ class StoreOutcome:
     wanted: int = 0
     """How many should have."""
     refusals: Counter[str] = field(default_factory=Counter)
+    rooms: Counter[bytes] = field(default_factory=Counter)
+    """First bytes of the digests of the key's room, as the replicas said."""
     newer_sequence: int = 0
     """The highest sequence that a replica says it holds of the same signer: its word, unproved."""
 
@@ -152,11 +154,13 @@ class StoreRecords(LookupOperation):
         assert isinstance(pending.request, Put)
         bodies = [body for body, _ in pending.request.records]
         by_body = {record.body: record for record in self._records} if len(bodies) > 1 else {}
-        for body, outcome in zip(bodies, response.outcomes, strict=False):
+        shown = response.rooms or (b"",) * len(bodies)
+        for body, outcome, room in zip(bodies, response.outcomes, shown, strict=False):
             record = by_body.get(body) if by_body else self._record_of(body)
             if record is None:
                 continue
             mine = self._outcomes[record.key]
+            mine.rooms[room] += 1
             if not outcome.code:
                 mine.replicas.add(pending.node_id)
             else:

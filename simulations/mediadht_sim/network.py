@@ -113,6 +113,8 @@ class SimulatedNetwork:
         self._losses = engine.stream("loss")
         self._keys = engine.stream("keys")
         self._operations = 0
+        self.listeners: list[Callable[[int, Notice], None]] = []
+        """Called with every notice, and the index of the node that gave it."""
         self.is_cut: Callable[[int, int], bool] = lambda a, b: False
 
     # --- What an experiment does ---------------------------------------------------------------------------------
@@ -234,6 +236,8 @@ class SimulatedNetwork:
             self.handle(simulated.index, Woke())
 
     def _told(self, simulated: SimulatedNode, notice: Notice) -> None:
+        for listener in self.listeners:
+            listener(simulated.index, notice)
         match notice:
             case ProviderFound(operation):
                 result = simulated.lookups[operation]

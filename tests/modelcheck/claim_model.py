@@ -27,7 +27,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from mediadht.core.ballot import FREE, Ask, Ballot, Seat, Verdict, ask, claim_ask, room_ask
 from mediadht.core.claim_rules import Standing, canonical, quorum
@@ -339,7 +339,7 @@ class Model:
         number = self._said_sets.setdefault(said, len(self._said_sets))
         return number
 
-    @lru_cache(maxsize=None)  # noqa: B019 - a model lives as long as its process
+    @cache  # noqa: B019 - a model lives as long as its process
     def _counted(self, phase: Phase, i: int, options: tuple[int, ...]) -> frozenset[Outcome]:
         sets = {number: said for said, number in self._said_sets.items()}
         choices: list[list[Heard | None]] = [[None, *sets[number]] for number in options]
@@ -446,7 +446,9 @@ class Model:
             for i in range(self.configuration.claimants):
                 state = self._kind_turn(state, i)
             state = self._kind_lapses(state)
-        raise Violation(f"no end: {[c.phase.value for c in self.claimants(state)]}, {[self._columns[n] for n in state[1]]}")
+        raise Violation(
+            f"no end: {[c.phase.value for c in self.claimants(state)]}, {[self._columns[n] for n in state[1]]}"
+        )
 
     def _kind_turn(self, state: State, i: int) -> State:
         claimant = self._claimants[state[0][i]]
@@ -550,7 +552,7 @@ def text(holder: bytes) -> str:
 
 
 def _ranked_names(total: int) -> list[str]:
-    from mediadht.core.claim_rules import rank  # noqa: PLC0415
+    from mediadht.core.claim_rules import rank
 
     return sorted((f"s{n}.org" for n in range(total)), key=lambda server: rank(0, server))
 
