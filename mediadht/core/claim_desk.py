@@ -8,6 +8,7 @@ Implements `docs/protocol.md`, sections "Claims" and "Room records", the answeri
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mediadht.core.ballot import Seat
 from mediadht.core.claim_rules import canonical
@@ -26,24 +27,45 @@ from mediadht.core.constants import (
 )
 from mediadht.core.errors import Code, RemoteError
 from mediadht.core.events import PromiseMade, RoomDropped, RoomKept
+from mediadht.core.identifiers import Subject
 from mediadht.core.messages import Claim, PutRoom, RoomDone, SignedRoom, Vote
 from mediadht.core.records import Record, check_times
-from mediadht.core.room_records import Room, certified_until_s, parse_claim, parse_room, sign_receipt, valid_receipts
+from mediadht.core.room_records import (
+    Room,
+    certified_until_s,
+    open_room,
+    parse_claim,
+    parse_room,
+    sign_receipt,
+    valid_receipts,
+)
 from mediadht.core.room_store import HeldRoom
 from mediadht.core.state import NodeState
 
 __all__ = [
+    "KnownRoom",
     "answer_claim",
     "answer_room",
+    "best_room",
     "is_abnormal",
     "judge",
     "keep_room",
+    "known_rooms",
     "replicas_known",
     "restore_claims",
     "room_prefix",
     "rooms_shown",
     "vote_for",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRoom:
+    """A room that replicas showed: checked, opened, judged."""
+
+    held: HeldRoom
+    room_id: str
+    certified: bool
 
 
 # --- What follows from the own view ------------------------------------------------------------------------------
@@ -230,3 +252,29 @@ def restore_claims(state: NodeState, promises: Iterable[Promise], rooms: Iterabl
         except RemoteError:
             continue
     state.votes.restore(read, state.now, state.wall_s)
+
+
+# --- Reading what others show ------------------------------------------------------------------------------------
+
+
+def known_rooms(state: NodeState, subject: Subject, rooms: Iterable[SignedRoom]) -> list[KnownRoom]:
+    """Those of the rooms in an answer that are what they say, for this subject, now."""
+    found: list[KnownRoom] = []
+    for raw in rooms:
+        try:
+            room = parse_room(raw)
+            if room.record.key == subject.key and not room.record.withdrawn and room.record.expires_s > state.wall_s:
+                room_id = open_room(room, subject)
+                held = judge(state, room)
+                found.append(KnownRoom(held, room_id, held.is_certified(state.wall_s)))
+        except RemoteError:
+            continue
+    return found
+
+
+def best_room(key: int, rooms: list[KnownRoom]) -> tuple[KnownRoom, tuple[str, ...]]:
+    """The canonical one of these rooms, and the servers that say so."""
+    digest = canonical(key, (room.held.room.standing(certified=room.certified) for room in rooms))
+    ours = [room for room in rooms if room.held.room.digest == digest]
+    best = next((room for room in ours if room.certified), ours[0])
+    return best, tuple(dict.fromkeys(room.held.room.record.server_name for room in (best, *ours)))

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from mediadht.core.claim_desk import answer_claim, answer_room, judge, replicas_known, vote_for
+from mediadht.core.claim_desk import KnownRoom, answer_claim, answer_room, known_rooms, replicas_known, vote_for
 from mediadht.core.claim_rules import rank, replicas_named
 from mediadht.core.constants import (
     ALPHA,
@@ -31,20 +31,10 @@ from mediadht.core.messages import Claim, Find, Found, PutRoom, RawReceipt, Requ
 from mediadht.core.operations import LookupOperation
 from mediadht.core.records import Payload, Record, RecordKind, open_payload, parse_record
 from mediadht.core.requests import Pending
-from mediadht.core.room_records import Room, check_receipt, open_room, parse_claim, parse_room
-from mediadht.core.room_store import HeldRoom
+from mediadht.core.room_records import Room, check_receipt, parse_claim
 from mediadht.core.state import NodeState
 
-__all__ = ["KnownRoom", "ReceiptSweep", "ReplicaSweep", "Said", "VoteSweep", "claim_rank"]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRoom:
-    """A room that replicas showed: checked, opened, judged."""
-
-    held: HeldRoom
-    room_id: str
-    certified: bool
+__all__ = ["ReceiptSweep", "ReplicaSweep", "Said", "VoteSweep", "claim_rank"]
 
 
 @dataclass(slots=True)
@@ -208,21 +198,6 @@ class ReplicaSweep(LookupOperation):
         """When this node was asked."""
         return self._asked_s.get(node_id, self.state.now)
 
-    def known(self, rooms: Iterable[object]) -> list[KnownRoom]:
-        """Those of the rooms in an answer that are what they say, for this subject, now."""
-        found: list[KnownRoom] = []
-        for raw in rooms:
-            try:
-                room = parse_room(raw)  # type: ignore[arg-type]
-                if room.record.key == self.target and not room.record.withdrawn:
-                    room_id = open_room(room, self.subject)
-                    held = judge(self.state, room)
-                    if room.record.expires_s > self.state.wall_s:
-                        found.append(KnownRoom(held, room_id, held.is_certified(self.state.wall_s)))
-            except RemoteError:
-                continue
-        return found
-
 
 class VoteSweep(ReplicaSweep):
     """Ask for votes, or, with a withdrawn claim, give them back and look."""
@@ -250,7 +225,7 @@ class VoteSweep(ReplicaSweep):
                     said.other = holder
             except RemoteError:
                 pass
-        said.rooms = self.known(response.rooms)
+        said.rooms = known_rooms(self.state, self.subject, response.rooms)
         for body, signature in response.records:
             self._take_provider(body, signature)
         return said
@@ -302,7 +277,7 @@ class ReceiptSweep(ReplicaSweep):
                     said.receipt = receipt
             except RemoteError:
                 pass
-        said.rooms = self.known(response.rooms)
+        said.rooms = known_rooms(self.state, self.subject, response.rooms)
         return said
 
     def receipts(self) -> tuple[RawReceipt, ...]:

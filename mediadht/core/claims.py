@@ -1,8 +1,8 @@
 """A node's own claims: each from the owner's question to the room that everybody agrees on.
 
 Leads `claimant`'s machine: sweeps feed it, timers wake it, its actions become messages and notices. Always: every
-`StartClaim` and every `EstablishRoom` is answered exactly once, within its deadline; votes that are not needed are given
-back; a claim ends by itself with its lease. Implements `docs/protocol.md`, section "Claims". Leaves to others:
+`StartClaim` and every `EstablishRoom` is answered exactly once, within its deadline; votes not needed are given back; a
+claim ends by itself with its lease. Implements `docs/protocol.md`, section "Claims". Leaves to others:
 renewing rooms and healing (`healing`).
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from mediadht.core.claim_desk import is_abnormal
-from mediadht.core.claim_rules import canonical, lease_ends_s
+from mediadht.core.claim_desk import best_room, is_abnormal
+from mediadht.core.claim_rules import lease_ends_s
 from mediadht.core.claimant import Action, Heard, Outcome, Phase, advance, count
-from mediadht.core.claiming import KnownRoom, VoteSweep, claim_rank
+from mediadht.core.claiming import VoteSweep, claim_rank
 from mediadht.core.constants import (
     CLAIM_DEADLINE_S_MAX,
     CLAIM_LEASE_S,
@@ -190,7 +190,7 @@ class Claims:
         record = claim.record
         if claim.phase is Phase.PEEKING:
             record = self._signed(claim.subject, withdrawn=True)
-        sweep = VoteSweep(
+        sweep: VoteSweep = VoteSweep(
             self._state,
             claim.subject,
             record,
@@ -369,11 +369,3 @@ class Claims:
             expires_s=int(wall_s + CLAIM_LEASE_S) + 1,
             withdrawn=withdrawn,
         )
-
-
-def best_room(key: int, rooms: list[KnownRoom]) -> tuple[KnownRoom, tuple[str, ...]]:
-    """The canonical one of these rooms, and the servers that say so."""
-    digest = canonical(key, (room.held.room.standing(certified=room.certified) for room in rooms))
-    ours = [room for room in rooms if room.held.room.digest == digest]
-    best = next((room for room in ours if room.certified), ours[0])
-    return best, tuple(dict.fromkeys(room.held.room.record.server_name for room in (best, *ours)))

@@ -278,7 +278,7 @@ WITNESSES: Final = 3
 """Replicas that must show a provisional room before it keeps a claimant with a quorum of votes from creating."""
 
 LEASE_MARGIN: Final = 0.1
-"""Share of a lease that a claimant gives up, besides counting from before it asked: two clocks' rates differ by less."""
+"""Share of a lease that a claimant gives up, besides counting from before it asked: clocks' rates differ by less."""
 
 CLAIM_RETRY_S_MIN: Final = 0.1
 CLAIM_RETRY_S_MAX: Final = 0.4
@@ -355,3 +355,10 @@ other side of a partition."""
 HEALING_CHECKS_MAX: Final = 4
 HEALING_WAITING_MAX: Final = 4_096
 """Own rooms that are established anew at once, and such as wait for it; the rest is seen to in the next round."""
+
+ROOM_HANDOVER_MAX: Final = 4_096
+ROOM_HANDOVER_IN_FLIGHT_MAX: Final = 8
+"""Votes and keys with rooms that are handed to one node, and requests of these that are open at once."""
+
+ROOMS_EXPIRE_EVERY_S: Final = 300.0
+"""How often expired room records are dropped; they are never handed out anyway."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from mediadht.core.claim_desk import is_abnormal, judge
+from mediadht.core.claim_desk import KnownRoom, is_abnormal, judge
 from mediadht.core.claim_rules import canonical, quorum
 from mediadht.core.claimant import Action, Phase, advance, count_receipts
-from mediadht.core.claiming import KnownRoom, ReceiptSweep
+from mediadht.core.claiming import ReceiptSweep
 from mediadht.core.constants import LOOKUP_DEADLINE_S, ROOM_VALIDITY_S
 from mediadht.core.events import EstablishRoom, RoomEstablished, RoomRenewed
 from mediadht.core.identifiers import Subject
@@ -123,7 +123,7 @@ class Establishing:
             expires_s=int(state.wall_s) + ROOM_VALIDITY_S,
             receipts=receipts,
         )
-        sweep = ReceiptSweep(
+        sweep: ReceiptSweep = ReceiptSweep(
             state,
             task.subject,
             room,

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
-from mediadht.core.claim_desk import replicas_known
+from mediadht.core.claim_desk import KnownRoom, best_room, replicas_known
 from mediadht.core.claim_rules import quorum, room_digest
-from mediadht.core.claiming import KnownRoom
-from mediadht.core.claims import best_room
 from mediadht.core.constants import (
     CLOCK_TOLERANCE_S,
     HEALING_CHECKS_MAX,

@@ -23,13 +23,14 @@ from mediadht.core.constants import (
     PROBES_MAX,
     RECONNECT_S_MAX,
     RECONNECT_S_MIN,
+    ROOMS_EXPIRE_EVERY_S,
     SESSION_IDLE_CLOSE_S,
     SESSION_IDLE_PING_S,
     TICK_S,
 )
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code
-from mediadht.core.events import Bootstrap, Dial, Hangup, Probe, ProbeEnded, RecordDropped, SessionOpened
+from mediadht.core.events import Bootstrap, Dial, Hangup, Probe, ProbeEnded, RecordDropped, RoomDropped, SessionOpened
 from mediadht.core.handover import Handover
 from mediadht.core.messages import Ping, Response
 from mediadht.core.operations import FindNodes
@@ -60,6 +61,7 @@ class Maintenance:
         self._join_count = 0
         self._somebody_is_back = False
         self._neighbours_s = float("-inf")
+        self._rooms_s = state.now
 
     def start(self) -> None:
         """Begin: dial whom we remember, and tick."""
@@ -205,6 +207,7 @@ class Maintenance:
         self._reconnect()
         for record in state.store.expire(state.wall_s):
             state.tell(RecordDropped(record))
+        self._see_to_rooms()
         if state.sessions:
             self._refresh_one()
             interval_s = NEIGHBOURHOOD_INTERVAL_S_MIN if self._somebody_is_back else NEIGHBOURHOOD_INTERVAL_S
@@ -212,6 +215,15 @@ class Maintenance:
                 self._somebody_is_back = False
                 self._find_neighbours(self._join_count)
         state.after(TICK_S, self._tick)
+
+    def _see_to_rooms(self) -> None:
+        """Remember how large the network is, for claims, and drop the rooms whose time is over."""
+        state = self._state
+        state.size.seen(state.network_size(), state.now)
+        if state.now - self._rooms_s >= ROOMS_EXPIRE_EVERY_S:
+            self._rooms_s = state.now
+            for room in state.rooms.expire(state.wall_s):
+                state.tell(RoomDropped(room.record.key, room.record.node_id))
 
     def _reconnect(self) -> None:
         """Dial table members without a session, and some of the lost; where nobody is left, others, and bootstrap."""

@@ -8,10 +8,10 @@ queue and answer is within the bound that `constants` states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
-from mediadht.core.claim_desk import restore_claims
+from mediadht.core.claim_desk import KnownRoom, restore_claims
 from mediadht.core.claim_votes import Promise
 from mediadht.core.claims import Claims
 from mediadht.core.constants import LOOKUPS_WAITING_MAX
@@ -78,6 +78,7 @@ class Node:
         self._claims = Claims(self.state, self._establishing)
         self._healing = Healing(self.state, self._establishing)
         self._publisher.round_ended = self._healing.round_ended
+        self.state.rooms_seen = self._rooms_seen
         self._maintenance = Maintenance(self.state, self._publisher, self._handover)
         self._operations: dict[int, FindProviders | PingOnce] = {}
         self._waiting: dict[int, tuple[StartLookup, float]] = {}
@@ -119,6 +120,11 @@ class Node:
     def clock_offset_s(self) -> float | None:
         """Median of the peers' clocks minus ours, in seconds; None without sessions."""
         return self._maintenance.clock_offset_s()
+
+    def _rooms_seen(self, subject: Subject, rooms: Sequence[KnownRoom]) -> None:
+        payload = self._publisher.payload_of(subject.key)
+        if payload is not None and payload.room_id is not None:
+            self._healing.seen(subject, payload.room_id, rooms)
 
     def _lead(self, event: Event) -> None:
         match event:

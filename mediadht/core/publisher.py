@@ -76,6 +76,11 @@ class Publisher:
     def __len__(self) -> int:
         return len(self._announcements)
 
+    def payload_of(self, key: int) -> Payload | None:
+        """What this node announces at a key; None if nothing, or a withdrawal."""
+        held = self._announcements.get(key)
+        return None if held is None else held.payload
+
     def wish(self, wish: AnnounceWish) -> None:
         """Take a new or changed wish; what was stored recently enough is left for its time."""
         key, now = wish.subject.key, self._state.now

@@ -6,8 +6,9 @@ the Unix time that records are checked against. Randomness is drawn from the `en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mediadht.core.claim_rules import SizeMemory
 from mediadht.core.claim_votes import ClaimVotes
@@ -28,6 +29,7 @@ from mediadht.core.constants import (
 from mediadht.core.contacts import Contact, Groups, endpoint_host, groups_of, ip_prefix, is_private_host
 from mediadht.core.errors import Code
 from mediadht.core.events import Effect, Notice, Send, Tell
+from mediadht.core.identifiers import Subject
 from mediadht.core.keys import KeyPair
 from mediadht.core.messages import Query, Request
 from mediadht.core.peer_book import PeerBook
@@ -95,6 +97,8 @@ class NodeState:
     rooms: RoomStore = field(init=False)
     votes: ClaimVotes = field(init=False)
     size: SizeMemory = field(default_factory=SizeMemory)
+    rooms_seen: Callable[[Subject, Sequence[Any]], None] = lambda *_: None
+    """Called with the rooms (`claim_desk.KnownRoom`) that a lookup came by."""
     operations: int = 0
     """Lookups under way, the node's own included."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from mediadht.core.claim_votes import Promise
 from mediadht.core.codec import decode, encode
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code
@@ -27,10 +28,14 @@ from mediadht.core.events import (
     Notice,
     Probe,
     ProbeEnded,
+    PromiseMade,
     ProviderFound,
     Received,
     RecordDropped,
     RecordKept,
+    RoomDropped,
+    RoomKept,
+    RoomRenewed,
     Send,
     SessionClosed,
     SessionOpened,
@@ -42,8 +47,9 @@ from mediadht.core.events import (
 )
 from mediadht.core.identifiers import Subject
 from mediadht.core.keys import KeyPair
-from mediadht.core.messages import Message, Ping, Query
+from mediadht.core.messages import Message, Ping, Query, SignedRoom
 from mediadht.core.node import Node
+from mediadht.core.room_records import parse_room
 from mediadht.core.session import Hello
 from mediadht.core.state import NodeSettings
 from mediadht_sim.engine import Engine
@@ -85,6 +91,10 @@ class SimulatedNode:
     lookups: dict[int, LookupResult] = field(default_factory=dict)
     progress: dict[int, AnnouncementProgress] = field(default_factory=dict)
     records: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    promises: dict[int, Promise] = field(default_factory=dict)
+    rooms: dict[tuple[int, int], SignedRoom] = field(default_factory=dict)
+    own_rooms: dict[int, tuple[Subject, str, SignedRoom]] = field(default_factory=dict)
+    """What a driver has on disk of claims."""
     requests_sent: int = 0
 
 
@@ -161,6 +171,10 @@ class SimulatedNetwork:
         if keep_state:
             contacts = [peer.contact for peer in old.state.book.pinned_or_recent(200)]
             simulated.node.restore(contacts, list(old.state.store))
+            simulated.node.state.wall_offset_s = EPOCH_S
+            simulated.node.restore_claims(
+                list(simulated.promises.values()), list(simulated.rooms.values()), list(simulated.own_rooms.values())
+            )
         simulated.is_up, simulated.is_frozen = True, False
         simulated.wake_s = float("inf")
         self._start(simulated)
@@ -250,6 +264,15 @@ class SimulatedNetwork:
                 simulated.progress[subject.key] = notice
             case RecordKept(record):
                 simulated.records[record.key, record.node_id] = record.body
+            case PromiseMade(promise):
+                simulated.promises[promise.key] = promise
+            case RoomKept(room):
+                record = parse_room(room, verify=False).record
+                simulated.rooms[record.key, record.node_id] = room
+            case RoomDropped(key, signer):
+                simulated.rooms.pop((key, signer), None)
+            case RoomRenewed(subject, room_id, room):
+                simulated.own_rooms[subject.key] = (subject, room_id, room)
             case RecordDropped(record):
                 simulated.records.pop((record.key, record.node_id), None)
 

@@ -308,7 +308,11 @@ class Model:
             holder = claimants[number_of(column.ballot.holder)]
             if config.skewed or not holder.relies or holder.epoch != column.epoch:
                 yield ("lapse",)
-        elif column.ballot.seat is Seat.BOUND and config.expiry:
+        elif (
+            column.ballot.seat is Seat.BOUND
+            and config.expiry
+            and not claimants[number_of(column.ballot.holder)].relies  # a receipt outlives a lease
+        ):
             yield ("lapse",)
         if may_forget:
             yield ("forget",)
@@ -446,9 +450,8 @@ class Model:
             for i in range(self.configuration.claimants):
                 state = self._kind_turn(state, i)
             state = self._kind_lapses(state)
-        raise Violation(
-            f"no end: {[c.phase.value for c in self.claimants(state)]}, {[self._columns[n] for n in state[1]]}"
-        )
+        phases = [claimant.phase.value for claimant in self.claimants(state)]
+        raise Violation(f"no end: {phases}, {[self._columns[n] for n in state[1]]}")
 
     def _kind_turn(self, state: State, i: int) -> State:
         claimant = self._claimants[state[0][i]]
