@@ -82,10 +82,10 @@ def get(state: NodeState, **changes: object) -> Got:
 def test_a_ping_is_answered_and_an_unknown_method_refused_by_name() -> None:
     state = node()
     assert answer(state, ASKER, Ping()) == Pong()
-    refusal = answer(state, ASKER, UnknownRequest("claim"))
+    refusal = answer(state, ASKER, UnknownRequest("fetch"))
     assert isinstance(refusal, Failure)
     assert refusal.code == "unknown_method"
-    assert "claim" in refusal.why
+    assert "fetch" in refusal.why
 
 
 def test_the_nearest_live_contacts_are_named_without_the_asker_and_those_it_knows() -> None:
