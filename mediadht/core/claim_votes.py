@@ -107,6 +107,9 @@ class ClaimVotes:
         if of is Ask.CLAIM_SAME:
             self._claims[key] = claim
             return None, []
+        if of is Ask.RELEASE_SAME and ballot.until_s - now < CLAIM_LEASE_S / 2:
+            # Held for long and nothing came of it: given back just before the end it is as good as lapsed.
+            self._lapse(key, claim.public_key, now)
         return None, self._set(key, after, claim if verdict is Verdict.GRANTED else None, now, wall_s)
 
     def room(

@@ -180,9 +180,7 @@ class Claims:
 
     def _timer(self, claim: _Claim) -> None:
         claim.timer = None
-        if claim.phase is Phase.FOLLOWING and self._has_waited_enough(claim):
-            self._advance(claim, Outcome.DEADLINE)
-        elif claim.phase in (Phase.RETRYING, Phase.FOLLOWING):
+        if claim.phase in (Phase.RETRYING, Phase.FOLLOWING):
             self._advance(claim, Outcome.TIMER)
 
     def _sweep(self, claim: _Claim) -> None:
@@ -224,7 +222,8 @@ class Claims:
         if outcome is Outcome.WON:
             asked = [(s.asked_s, s.lease_s) for n, s in counted.items() if heard[n].granted]
             claim.lease_ends_s = lease_ends_s(asked)
-        if claim.unheard >= CLAIM_SWEEPS_UNHEARD_MAX:
+        waits = outcome in (Outcome.FIRST, Outcome.BEHIND, Outcome.HELD) and self._has_waited_enough(claim)
+        if waits or claim.unheard >= CLAIM_SWEEPS_UNHEARD_MAX:
             outcome = Outcome.DEADLINE
         self._advance(claim, outcome)
 

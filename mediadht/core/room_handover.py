@@ -1,7 +1,8 @@
 """Votes and room records go with the keys: to a newcomer that is closer, and, when leaving, to whoever is next.
 
 A vote that is handed over is honoured until its lease ends; a room record binds the newcomer if it is certified. At
-most `ROOM_HANDOVER_MAX` of each go to one node, nearest keys first. Implements `docs/protocol.md`, section "Handing over".
+most `ROOM_HANDOVER_MAX` of each go to one node, nearest keys first. Implements `docs/protocol.md`, section "Handing
+over".
 """
 
 from __future__ import annotations
