@@ -18,15 +18,21 @@ from mediadht.core.constants import (
     KNOWN_PREFIX_BYTES,
     KNOWN_PREFIXES_MAX,
     PROVIDERS_PER_ANSWER_MAX,
+    PROVIDERS_PER_VOTE_MAX,
+    RECEIPTS_MAX,
     RECORD_BYTES_MAX,
     RECORDS_PER_PUT_MAX,
+    ROOM_PREFIX_BYTES,
+    ROOMS_PER_ANSWER_MAX,
     TEXT_CHARACTERS_MAX,
     WITHDRAWALS_PER_ANSWER_MAX,
+    K,
 )
 from mediadht.core.contacts import Contact, contact_from_wire
 from mediadht.core.errors import Code, RemoteError
 from mediadht.core.messages import (
     Answer,
+    Claim,
     Failure,
     Find,
     Found,
@@ -38,11 +44,16 @@ from mediadht.core.messages import (
     Put,
     PutDone,
     PutOutcome,
+    PutRoom,
     Query,
+    RawReceipt,
     Request,
     Response,
+    RoomDone,
     SignedBytes,
+    SignedRoom,
     UnknownRequest,
+    Vote,
 )
 
 __all__ = ["decode", "encode"]
@@ -50,6 +61,9 @@ __all__ = ["decode", "encode"]
 _TRANSACTION_MAX = (1 << 32) - 1
 _COUNT_MAX = (1 << 32) - 1
 _METHOD_CHARACTERS_MAX = 32
+_LEASE_MS_MAX = 3_600_000
+_TIME_S_MAX = (1 << 63) - 1
+_SIGNATURE_BYTES = 64
 
 
 def encode(message: Message) -> bytes:
@@ -103,6 +117,13 @@ def _request_fields(request: Request) -> dict[str, Any]:
             return fields
         case Put(records, contacts_max, known):
             return {"q": "put", "r": records, "n": contacts_max, "x": known}
+        case Claim(claim, lease_s, contacts_max, known):
+            fields = {"q": "claim", "r": claim, "n": contacts_max, "x": known}
+            if lease_s is not None:
+                fields["l"] = _milliseconds(lease_s)
+            return fields
+        case PutRoom(room, contacts_max, known):
+            return {"q": "room", "r": _room_fields(room), "n": contacts_max, "x": known}
         case UnknownRequest(method):
             return {"q": method}
         case _:
@@ -115,11 +136,33 @@ def _response_fields(response: Response) -> dict[str, Any]:
             return {"a": "pong"}
         case Found(contacts):
             return {"a": "found", "c": _contact_fields(contacts)}
-        case Got(records, total, contacts):
-            return {"a": "got", "r": records, "m": total, "c": _contact_fields(contacts)}
-        case PutDone(outcomes, contacts):
+        case Got(records, total, contacts, rooms):
+            got = {"a": "got", "r": records, "m": total, "c": _contact_fields(contacts)}
+            return got | {"o": [_room_fields(room) for room in rooms]} if rooms else got
+        case PutDone(outcomes, contacts, rooms):
             done = [None if not o.code else [o.code, o.sequence] for o in outcomes]
-            return {"a": "put", "o": done, "c": _contact_fields(contacts)}
+            put = {"a": "put", "o": done, "c": _contact_fields(contacts)}
+            return put | {"d": rooms} if rooms else put
+        case Vote():
+            return {
+                "a": "vote",
+                "e": response.code,
+                "l": _milliseconds(response.lease_s),
+                "m": response.replicas,
+                "h": response.holder,
+                "o": [_room_fields(room) for room in response.rooms],
+                "r": response.records,
+                "c": _contact_fields(response.contacts),
+            }
+        case RoomDone(code, replicas, receipt, rooms, contacts):
+            return {
+                "a": "room",
+                "e": code,
+                "m": replicas,
+                "s": None if receipt is None else _receipt_fields(receipt),
+                "o": [_room_fields(room) for room in rooms],
+                "c": _contact_fields(contacts),
+            }
         case Failure(code, why):
             return {"a": "no", "e": code, "w": why[:TEXT_CHARACTERS_MAX]}
         case _:
@@ -128,6 +171,18 @@ def _response_fields(response: Response) -> dict[str, Any]:
 
 def _contact_fields(contacts: tuple[Contact, ...]) -> list[Any]:
     return [contact.to_wire() for contact in contacts]
+
+
+def _room_fields(room: SignedRoom) -> list[Any]:
+    return [room.body, room.signature, [_receipt_fields(receipt) for receipt in room.receipts]]
+
+
+def _receipt_fields(receipt: RawReceipt) -> list[Any]:
+    return [receipt.public_key, receipt.expires_s, receipt.replicas, receipt.signature]
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, min(_LEASE_MS_MAX, round(seconds * 1_000)))
 
 
 def _request(fields: dict[str, Any]) -> Request:
@@ -150,6 +205,15 @@ def _request(fields: dict[str, Any]) -> Request:
             return Put(
                 _records(fields, RECORDS_PER_PUT_MAX), _integer(fields, "n", CONTACTS_PER_ANSWER_MAX), _known(fields)
             )
+        case "claim":
+            return Claim(
+                _record(fields.get("r")),
+                None if fields.get("l") is None else _integer(fields, "l", _LEASE_MS_MAX) / 1_000,
+                _integer(fields, "n", CONTACTS_PER_ANSWER_MAX),
+                _known(fields),
+            )
+        case "room":
+            return PutRoom(_room(fields.get("r")), _integer(fields, "n", CONTACTS_PER_ANSWER_MAX), _known(fields))
         case str() if len(method) <= _METHOD_CHARACTERS_MAX:
             return UnknownRequest(method)
         case _:
@@ -167,12 +231,31 @@ def _response(fields: dict[str, Any]) -> Response:
                 _records(fields, PROVIDERS_PER_ANSWER_MAX + WITHDRAWALS_PER_ANSWER_MAX),
                 _integer(fields, "m", _COUNT_MAX),
                 _contacts(fields),
+                _rooms(fields),
             )
         case "put":
             outcomes = fields.get("o")
             if not isinstance(outcomes, list) or len(outcomes) > RECORDS_PER_PUT_MAX:
                 raise RemoteError(Code.MALFORMED, f"o is a list of {RECORDS_PER_PUT_MAX} outcomes at most")
-            return PutDone(tuple(_outcome(raw) for raw in outcomes), _contacts(fields))
+            return PutDone(tuple(_outcome(raw) for raw in outcomes), _contacts(fields), _room_prefixes(fields))
+        case "vote":
+            return Vote(
+                _code(fields),
+                _integer(fields, "l", _LEASE_MS_MAX) / 1_000,
+                _integer(fields, "m", K),
+                None if fields.get("h") is None else _record(fields["h"]),
+                _rooms(fields),
+                _records(fields, PROVIDERS_PER_VOTE_MAX),
+                _contacts(fields),
+            )
+        case "room":
+            return RoomDone(
+                _code(fields),
+                _integer(fields, "m", K),
+                None if fields.get("s") is None else _receipt(fields["s"]),
+                _rooms(fields),
+                _contacts(fields),
+            )
         case "no":
             return Failure(_text(fields.get("e")) or Code.MALFORMED, _text(fields.get("w")))
         case str() as kind:
@@ -227,11 +310,58 @@ def _records(fields: dict[str, Any], maximum: int) -> tuple[SignedBytes, ...]:
     raw = fields.get("r")
     if not isinstance(raw, list) or len(raw) > maximum:
         raise RemoteError(Code.MALFORMED, f"r is a list of {maximum} records at most")
-    records: list[SignedBytes] = []
-    for item in raw:
-        match item:
-            case [bytes(body), bytes(signature), *_] if len(body) + len(signature) <= RECORD_BYTES_MAX:
-                records.append((body, signature))
-            case _:
-                raise RemoteError(Code.MALFORMED, f"a record is [body, signature] of {RECORD_BYTES_MAX} bytes at most")
-    return tuple(records)
+    return tuple(_record(item) for item in raw)
+
+
+def _record(raw: Any) -> SignedBytes:
+    match raw:
+        case [bytes(body), bytes(signature), *_] if len(body) + len(signature) <= RECORD_BYTES_MAX:
+            return body, signature
+    raise RemoteError(Code.MALFORMED, f"a record is [body, signature] of {RECORD_BYTES_MAX} bytes at most")
+
+
+def _code(fields: dict[str, Any]) -> str:
+    code = fields.get("e")
+    if not isinstance(code, str):
+        raise RemoteError(Code.MALFORMED, "e is a code, empty where nothing is refused")
+    return _text(code)
+
+
+def _rooms(fields: dict[str, Any]) -> tuple[SignedRoom, ...]:
+    raw = fields.get("o", [])
+    if not isinstance(raw, list) or len(raw) > ROOMS_PER_ANSWER_MAX:
+        raise RemoteError(Code.MALFORMED, f"o is a list of {ROOMS_PER_ANSWER_MAX} room records at most")
+    return tuple(_room(item) for item in raw)
+
+
+def _room(raw: Any) -> SignedRoom:
+    match raw:
+        case [bytes(body), bytes(signature), [*receipts], *_] if (
+            len(body) + len(signature) <= RECORD_BYTES_MAX and len(receipts) <= RECEIPTS_MAX
+        ):
+            return SignedRoom(body, signature, tuple(_receipt(item) for item in receipts))
+    raise RemoteError(Code.MALFORMED, f"a room is a record and [receipt, ...], {RECEIPTS_MAX} at most")
+
+
+def _receipt(raw: Any) -> RawReceipt:
+    match raw:
+        case [bytes(public_key), expires_s, replicas, bytes(signature), *_] if (
+            len(public_key) == ID_BYTES
+            and type(expires_s) is type(replicas) is int
+            and 0 <= expires_s <= _TIME_S_MAX
+            and 1 <= replicas <= K
+            and len(signature) == _SIGNATURE_BYTES
+        ):
+            return RawReceipt(public_key, expires_s, replicas, signature)
+    raise RemoteError(Code.MALFORMED, "a receipt is [public key, expiry, replicas, signature]")
+
+
+def _room_prefixes(fields: dict[str, Any]) -> tuple[bytes, ...]:
+    raw = fields.get("d", [])
+    if (
+        not isinstance(raw, list)
+        or len(raw) > RECORDS_PER_PUT_MAX
+        or not all(isinstance(item, bytes) and len(item) in (0, ROOM_PREFIX_BYTES) for item in raw)
+    ):
+        raise RemoteError(Code.MALFORMED, f"d is a list of room prefixes, {ROOM_PREFIX_BYTES} bytes or none")
+    return tuple(raw)

@@ -261,3 +261,109 @@ PUBLISH_RETRY_S_MAX: Final = 600.0
 
 REPLICAS_ENOUGH: Final = 7
 """An announcement that fewer of the known replicas acknowledged is tried again at `PUBLISH_RETRY_S_MAX`."""
+
+# --- Claims and rooms --------------------------------------------------------------------------------------------
+
+CLAIM_LEASE_S: Final = 60.0
+"""How long a replica keeps its vote for a claim: creating a room takes seconds, and a claimant that dies delays others
+no longer than this. It is not renewed: who holds a vote may ask again, and is told what is left of it."""
+
+RECEIPT_S: Final = 600.0
+"""Life of a receipt for a room that has no certificate yet: a claimant that dies before it has a quorum, or lies about
+its room, keeps a key from others no longer. Receipts for a certified room live for `ROOM_VALIDITY_S`."""
+
+ROOM_VALIDITY_S: Final = 7 * 24 * 3600
+"""Life of a room record, and of a receipt for a certified room: long, because each has a message of its own, where
+provider records travel 64 together; and short enough that a room from which everybody has gone frees its key."""
+
+ROOM_RENEW_S: Final = 3 * 24 * 3600
+"""Whoever established a room does so again after this, under half the validity."""
+
+WITNESSES: Final = 3
+"""Replicas that must show a provisional room before it keeps a claimant with a quorum of votes from creating."""
+
+LEASE_MARGIN: Final = 0.1
+"""Share of a lease that a claimant gives up, besides counting from before it asked: clocks' rates differ by less."""
+
+CLAIM_RETRY_S_MIN: Final = 0.1
+CLAIM_RETRY_S_MAX: Final = 0.4
+"""When the lowest-ranked of several claimants asks again: the others need one round trip to give their votes back."""
+
+CLAIM_POLL_S_MIN: Final = 0.7
+CLAIM_POLL_S_MAX: Final = 1.5
+"""When a claimant that waits for another looks again: a room is made within seconds."""
+
+CLAIM_SWEEPS_UNHEARD_MAX: Final = 2
+"""Sweeps in a row in which too few replicas were heard, after which the claim is won provisionally: nobody waits for
+replicas that are not there."""
+
+CLAIM_WAIT_S_MAX: Final = 75.0
+"""How long a claimant waits for others at one key, however often it is asked: one lease, and time to notice its end.
+After that it creates, provisionally."""
+
+CLAIM_DEADLINE_S_MAX: Final = 120.0
+"""The longest deadline of a claim."""
+
+CLAIMANTS_MAX: Final = 4_096
+"""Own claims under way or held; further ones are answered at once, provisionally."""
+
+CLAIM_LAPSES_FREE: Final = 3
+CLAIM_BACKOFF_S_MAX: Final = 3_600.0
+"""Leases that a claimant may let lapse within the longer time before it is refused for one lease, then for twice as
+long with each further one. At the key where it let a lease lapse it is refused for one lease in any case."""
+
+VOTES_MAX: Final = 20_000
+VOTES_PER_SIGNER_MAX: Final = 512
+VOTES_PER_DOMAIN_MAX: Final = 2_048
+LAPSES_REMEMBERED_MAX: Final = 8_192
+"""Votes that a replica has given and that are not over, and lapses it remembers. A server that uploads ten files a
+second holds 600 votes of twenty replicas each, spread over all nodes."""
+
+ROOMS_MAX: Final = 50_000
+"""Room records that a node keeps, about 120 MiB when full."""
+
+ROOM_RECORDS_PER_KEY_MAX: Final = 8
+ROOM_RECORDS_PER_KEY_PER_DOMAIN_MAX: Final = 2
+"""A key has one room, or a few after a partition. The worst-ranked goes first."""
+
+ROOMS_PER_ANSWER_MAX: Final = 3
+"""Room records in one answer, best first: each may have `RECEIPTS_MAX` receipts, and a frame must hold them."""
+
+RECEIPTS_MAX: Final = K
+"""Receipts that a room record carries: of each replica one."""
+
+RECEIPTS_PER_GROUP_MAX: Final = 6
+"""Of one IP prefix or registrable domain in a certificate: as many as may lie without harm to the quorum."""
+
+LIKELY_TO_CERTIFY: Final = 3.0
+"""Within this many times the expected distance a receipt's signer may have been a replica: estimates of distance err,
+and replicas die. Nodes that near can be had by grinding only at this rate: a third of k times more of them."""
+
+PROVIDERS_PER_VOTE_MAX: Final = 4
+"""Provider records that come with a vote, so that a claimant that finds a room has somebody to join it through."""
+
+REPLICAS_SPARE: Final = 4
+"""A node that knows this many live nodes beyond k nearer to a key does not vote there: it is no replica."""
+
+ROOM_PREFIX_BYTES: Final = 8
+"""Of a room's digest, in an answer to `put`: enough to notice that it is another's."""
+
+ABNORMAL_SHARE: Final = 0.6
+SIZE_HALF_LIFE_S: Final = 12 * 3600.0
+"""A network that seems smaller than this share of the largest remembered size is perhaps a part of it. The memory
+fades: what was cut off for two days is the whole network now."""
+
+LOST_COUNTED_S: Final = 3_600.0
+"""For this long a node that was lost counts as a replica where a small network counts them: it may be alive on the
+other side of a partition."""
+
+HEALING_CHECKS_MAX: Final = 4
+HEALING_WAITING_MAX: Final = 4_096
+"""Own rooms that are established anew at once, and such as wait for it; the rest is seen to in the next round."""
+
+ROOM_HANDOVER_MAX: Final = 4_096
+ROOM_HANDOVER_IN_FLIGHT_MAX: Final = 8
+"""Votes and keys with rooms that are handed to one node, and requests of these that are open at once."""
+
+ROOMS_EXPIRE_EVERY_S: Final = 300.0
+"""How often expired room records are dropped; they are never handed out anyway."""

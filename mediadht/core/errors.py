@@ -39,6 +39,10 @@ class Code(StrEnum):
     SIGNER_FULL = "signer_full"
     DOMAIN_FULL = "domain_full"
     STORE_FULL = "store_full"
+    VOTED = "voted"
+    TAKEN = "taken"
+    LAPSED = "lapsed"
+    NOT_REPLICA = "not_replica"
 
 
 class MediaDHTError(Exception):

@@ -8,11 +8,13 @@ peer (`Send`, `Dial`, `Probe`, `Hangup`, `Bootstrap`), wake me (`WakeAt`), and t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
+from mediadht.core.claim_votes import Promise
 from mediadht.core.contacts import Contact
 from mediadht.core.identifiers import Subject
-from mediadht.core.messages import Message
+from mediadht.core.messages import Message, SignedRoom
 from mediadht.core.records import Payload, Record
 from mediadht.core.session import Hello
 
@@ -21,10 +23,15 @@ __all__ = [
     "AnnouncementProgress",
     "Bootstrap",
     "Cancel",
+    "CanonicalChanged",
+    "ClaimDecided",
+    "ClaimLapsed",
     "ClockSet",
+    "Decision",
     "Dial",
     "DialFailed",
     "Effect",
+    "EstablishRoom",
     "Event",
     "Hangup",
     "Leave",
@@ -34,14 +41,22 @@ __all__ = [
     "PingEnded",
     "Probe",
     "ProbeEnded",
+    "PromiseMade",
     "ProviderFound",
     "Received",
     "RecordDropped",
     "RecordKept",
+    "ReleaseClaim",
+    "RoomDropped",
+    "RoomEstablished",
+    "RoomKept",
+    "RoomRenewed",
+    "RoomsFound",
     "Send",
     "SessionClosed",
     "SessionOpened",
     "Start",
+    "StartClaim",
     "StartLookup",
     "StartPing",
     "Tell",
@@ -159,6 +174,38 @@ class AnnounceWish:
 
 
 @dataclass(frozen=True, slots=True)
+class StartClaim:
+    """May we create the room of this media? A `ClaimDecided` follows, after `deadline_s` seconds at the latest.
+
+    Asking again while the claim is held gives the same answer.
+    """
+
+    operation: int
+    subject: Subject
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EstablishRoom:
+    """The room exists: have the key's replicas accept it. A `RoomEstablished` follows.
+
+    Also without a claim, or after it has lapsed: at a restart, where what was claimed before is not known to be over.
+    """
+
+    operation: int
+    subject: Subject
+    room_id: str
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseClaim:
+    """The room will not be made: give the votes back. Also after a restart, for what was claimed before it."""
+
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Hand over what others should keep; a `Left` notice follows."""
 
@@ -178,6 +225,9 @@ Event: TypeAlias = (
     | StartPing
     | Cancel
     | AnnounceWish
+    | StartClaim
+    | EstablishRoom
+    | ReleaseClaim
     | Leave
 )
 
@@ -307,6 +357,108 @@ class AnnouncementProgress:
     trouble: str | None
 
 
+class Decision(StrEnum):
+    """What to do about an upload."""
+
+    CREATE = "create"
+    JOIN = "join"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDecided:
+    """The answer to a `StartClaim`. A driver writes a `CREATE` down, to establish or release it after a restart."""
+
+    operation: int
+    subject: Subject
+    decision: Decision
+    why: str
+    """For people."""
+    provisional: bool = False
+    """Create, but the network was not heard, or seems to be cut in two; join, and the room is not certified."""
+    room_id: str | None = None
+    providers: tuple[tuple[Record, Payload], ...] = ()
+    """Whom the room may be joined through, besides `servers`."""
+    servers: tuple[str, ...] = ()
+    """Servers that say that the room holds the key, the canonical one's first."""
+    lease_s: float = 0.0
+    """Create: the room must be established within this."""
+    retry_s: float = 0.0
+    """Wait: when to ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEstablished:
+    """The answer to an `EstablishRoom`."""
+
+    operation: int
+    subject: Subject
+    room_id: str
+    certified: bool
+    canonical_room_id: str
+    """Another than `room_id` where that one is to be moved to."""
+    receipts: int
+    replicas: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRenewed:
+    """An own room record with the receipts it has now: to be on disk, and given back to `Node.restore`."""
+
+    subject: Subject
+    room_id: str
+    room: SignedRoom
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLapsed:
+    """The lease of a claim that was to be created is over, and nothing was established."""
+
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalChanged:
+    """A media room that this node announces is not the canonical one of its key."""
+
+    subject: Subject
+    own_room_id: str
+    room_id: str
+    certified: bool
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomsFound:
+    """Room records that a lookup came by, the canonical room's first: (room ID, server name, certified)."""
+
+    operation: int
+    rooms: tuple[tuple[str, str, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseMade:
+    """A replica's promise. It must be on disk before any `Send` that follows it in the same list is obeyed."""
+
+    promise: Promise
+
+
+@dataclass(frozen=True, slots=True)
+class RoomKept:
+    """A room record was taken in for others. On disk before any later `Send`, like a promise."""
+
+    room: SignedRoom
+
+
+@dataclass(frozen=True, slots=True)
+class RoomDropped:
+    """A room record was given up."""
+
+    key: int
+    signer: int
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """All is handed over that could be."""
@@ -314,5 +466,22 @@ class Left:
     records: int
 
 
-Notice: TypeAlias = ProviderFound | LookupEnded | PingEnded | RecordKept | RecordDropped | AnnouncementProgress | Left
+Notice: TypeAlias = (
+    ProviderFound
+    | LookupEnded
+    | PingEnded
+    | RecordKept
+    | RecordDropped
+    | AnnouncementProgress
+    | ClaimDecided
+    | RoomEstablished
+    | RoomRenewed
+    | ClaimLapsed
+    | CanonicalChanged
+    | RoomsFound
+    | PromiseMade
+    | RoomKept
+    | RoomDropped
+    | Left
+)
 Effect: TypeAlias = Send | Dial | Probe | Hangup | Bootstrap | WakeAt | Tell

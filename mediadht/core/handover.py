@@ -19,6 +19,7 @@ from mediadht.core.constants import (
     NEWCOMER_UPTIME_S,
 )
 from mediadht.core.records import Record
+from mediadht.core.room_handover import RoomHandover
 from mediadht.core.state import NodeState
 from mediadht.core.storing import PutBatches
 
@@ -36,6 +37,7 @@ class Handover:
         self._started_s = started_s
         self._newcomers: deque[tuple[int, deque[int]]] = deque()
         self._is_working = False
+        self._rooms = RoomHandover(state)
         self.records_handed_over = 0
 
     def settle(self, started_s: float) -> None:
@@ -49,6 +51,7 @@ class Handover:
             return
         if any(node_id == queued for queued, _ in self._newcomers):
             return
+        self._rooms.newcomer(node_id)
         places = HANDOVER_KEYS_MAX - sum(len(keys) for _, keys in self._newcomers)
         keys = deque(self._keys_near(node_id, places))
         if keys:
@@ -60,6 +63,7 @@ class Handover:
 
         `done` is called once, after `deadline_s` seconds at the latest.
         """
+        self._rooms.leave()
         plan: dict[int, list[Record]] = {}
         k, count = self._state.settings.k, 0
         if self._state.is_replica:

@@ -205,6 +205,10 @@ class Lookup:
             self._states[node_id] = State.FAILED
             self._window_cache = None
 
+    def widen(self, parallelism: int) -> None:
+        """From now on ask so many at once: all must be asked anyway."""
+        self._parallelism = max(self._parallelism, parallelism)
+
     def state(self, node_id: int) -> State | None:
         """Where this candidate stands; None if it is none."""
         return self._states.get(node_id)

@@ -24,6 +24,7 @@ from mediadht.core.constants import (
     PROBES_MAX,
     RECONNECT_S_MAX,
     RECONNECT_S_MIN,
+    ROOMS_EXPIRE_EVERY_S,
     SESSION_IDLE_CLOSE_S,
     SESSION_IDLE_PING_S,
     SESSIONS_SOUGHT_SHARE,
@@ -31,7 +32,7 @@ from mediadht.core.constants import (
 )
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code
-from mediadht.core.events import Bootstrap, Dial, Hangup, Probe, ProbeEnded, RecordDropped, SessionOpened
+from mediadht.core.events import Bootstrap, Dial, Hangup, Probe, ProbeEnded, RecordDropped, RoomDropped, SessionOpened
 from mediadht.core.handover import Handover
 from mediadht.core.messages import Ping, Response
 from mediadht.core.operations import FindNodes
@@ -68,6 +69,7 @@ class Maintenance:
         self._unconnected: list[int] | None = None
         self._table_changes = 0
         """Members of the table without a session; None or other changes: to be looked up anew."""
+        self._rooms_s = state.now
 
     def start(self) -> None:
         """Begin: dial whom we remember, and tick."""
@@ -255,6 +257,7 @@ class Maintenance:
         self._reconnect()
         for record in state.store.expire(state.wall_s):
             state.tell(RecordDropped(record))
+        self._see_to_rooms()
         if state.sessions:
             self._refresh_one()
             interval_s = NEIGHBOURHOOD_INTERVAL_S_MIN if self._somebody_is_back else NEIGHBOURHOOD_INTERVAL_S
@@ -283,6 +286,15 @@ class Maintenance:
                 else:
                     due_s = min(due_s, session.heard_s + SESSION_IDLE_PING_S)
         state.sessions_due_s = due_s
+
+    def _see_to_rooms(self) -> None:
+        """Remember how large the network is, for claims, and drop the rooms whose time is over."""
+        state = self._state
+        state.size.seen(state.network_size(), state.now)
+        if state.now - self._rooms_s >= ROOMS_EXPIRE_EVERY_S:
+            self._rooms_s = state.now
+            for room in state.rooms.expire(state.wall_s):
+                state.tell(RoomDropped(room.record.key, room.record.node_id))
 
     def _reconnect(self) -> None:
         """Dial table members without a session, and some of the lost; where nobody is left, others, and bootstrap."""

@@ -14,6 +14,7 @@ from mediadht.core.contacts import Contact
 
 __all__ = [
     "Answer",
+    "Claim",
     "Failure",
     "Find",
     "Found",
@@ -25,11 +26,16 @@ __all__ = [
     "Put",
     "PutDone",
     "PutOutcome",
+    "PutRoom",
     "Query",
+    "RawReceipt",
     "Request",
     "Response",
+    "RoomDone",
     "SignedBytes",
+    "SignedRoom",
     "UnknownRequest",
+    "Vote",
 ]
 
 SignedBytes: TypeAlias = tuple[bytes, bytes]
@@ -77,6 +83,49 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class RawReceipt:
+    """One replica's word for a room, unchecked: see `room_records`."""
+
+    public_key: bytes
+    expires_s: int
+    replicas: int
+    """How many replicas the key has, as the signer knows it."""
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRoom:
+    """A room record and the receipts it won, unchecked."""
+
+    body: bytes
+    signature: bytes
+    receipts: tuple[RawReceipt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Vote for this claim: a signed record of that kind. Withdrawn, it gives the vote back, if any, and only looks.
+
+    `lease_s` is set where a replica hands over a vote of its own.
+    """
+
+    claim: SignedBytes
+    lease_s: float | None = None
+    """To the millisecond."""
+    contacts_max: int = 0
+    known: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PutRoom:
+    """Accept this room for its key, and sign a receipt for it."""
+
+    room: SignedRoom
+    contacts_max: int = 0
+    known: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownRequest:
     """A method that this version does not know; answered with `unknown_method`."""
 
@@ -102,6 +151,7 @@ class Got:
     records: tuple[SignedBytes, ...]
     total: int
     contacts: tuple[Contact, ...] = ()
+    rooms: tuple[SignedRoom, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +168,37 @@ class PutDone:
 
     outcomes: tuple[PutOutcome, ...]
     contacts: tuple[Contact, ...] = ()
+    rooms: tuple[bytes, ...] = ()
+    """For each record the first bytes of the digest of its key's room, empty where none is held; empty if none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What became of a claim: voted for (`code` empty), or refused; and what the replica holds at the key."""
+
+    code: str
+    lease_s: float
+    """What is left of the vote's lease, the asker's or that of the claim in `holder`; to the millisecond."""
+    replicas: int
+    """How many replicas the key has, as this one knows it."""
+    holder: SignedBytes | None = None
+    """The claim of another that has the vote."""
+    rooms: tuple[SignedRoom, ...] = ()
+    records: tuple[SignedBytes, ...] = ()
+    """Some providers."""
+    contacts: tuple[Contact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoomDone:
+    """What became of a room record: accepted (`code` empty), with a receipt, or refused."""
+
+    code: str
+    replicas: int
+    receipt: RawReceipt | None = None
+    rooms: tuple[SignedRoom, ...] = ()
+    """Others that the replica holds, where it refused."""
+    contacts: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +209,8 @@ class Failure:
     why: str = ""
 
 
-Request: TypeAlias = Ping | Find | Get | Put | UnknownRequest
-Response: TypeAlias = Pong | Found | Got | PutDone | Failure
+Request: TypeAlias = Ping | Find | Get | Put | Claim | PutRoom | UnknownRequest
+Response: TypeAlias = Pong | Found | Got | PutDone | Vote | RoomDone | Failure
 
 
 @dataclass(frozen=True, slots=True)

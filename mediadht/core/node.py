@@ -8,40 +8,50 @@ queue and answer is within the bound that `constants` states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
+from mediadht.core.claim_desk import KnownRoom, restore_claims
+from mediadht.core.claim_votes import Promise
+from mediadht.core.claims import Claims
 from mediadht.core.constants import LOOKUPS_WAITING_MAX, NEWCOMER_UPTIME_S
 from mediadht.core.contacts import Contact
+from mediadht.core.establishing import Establishing
 from mediadht.core.events import (
     AnnounceWish,
     Cancel,
     ClockSet,
     DialFailed,
     Effect,
+    EstablishRoom,
     Event,
     Leave,
     Left,
     LookupEnded,
     ProbeEnded,
     Received,
+    ReleaseClaim,
     Send,
     SessionClosed,
     SessionOpened,
     Start,
+    StartClaim,
     StartLookup,
     StartPing,
     WakeAt,
     Woke,
 )
 from mediadht.core.handover import Handover
+from mediadht.core.healing import Healing
+from mediadht.core.identifiers import Subject
 from mediadht.core.keys import KeyPair
 from mediadht.core.maintenance import Maintenance
-from mediadht.core.messages import Answer, Ping, Query, UnknownRequest
+from mediadht.core.messages import Answer, Ping, Query, SignedRoom, UnknownRequest
 from mediadht.core.operations import FindProviders, PingOnce
 from mediadht.core.publisher import Publisher
 from mediadht.core.records import Record
 from mediadht.core.replica import answer
+from mediadht.core.room_records import parse_room
 from mediadht.core.session import Hello
 from mediadht.core.state import NodeSettings, NodeState
 
@@ -68,6 +78,12 @@ class Node:
         self.state = NodeState(keys, contact, settings, entropy, registrable_domain, now=now)
         self._handover = Handover(self.state, now)
         self._publisher = Publisher(self.state)
+        self._establishing = Establishing(self.state)
+        self._claims = Claims(self.state, self._establishing)
+        self._healing = Healing(self.state, self._establishing)
+        if settings.claims:
+            self._publisher.round_ended = self._healing.round_ended
+        self.state.rooms_seen = self._rooms_seen
         self._maintenance = Maintenance(self.state, self._publisher, self._handover)
         self._operations: dict[int, FindProviders | PingOnce] = {}
         self._waiting: dict[int, tuple[StartLookup, float]] = {}
@@ -99,6 +115,17 @@ class Node:
         self._handover.settle(now - uptime_s)
         return self._maintenance.settle(peers)
 
+    def restore_claims(
+        self,
+        promises: Iterable[Promise],
+        rooms: Iterable[SignedRoom] = (),
+        own_rooms: Iterable[tuple[Subject, str, SignedRoom]] = (),
+    ) -> None:
+        """Take back what was promised, kept and established before a restart; after the first `ClockSet`."""
+        restore_claims(self.state, promises, rooms)
+        for subject, room_id, raw in own_rooms:
+            self._establishing.restore(subject, room_id, parse_room(raw, verify=False))
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What to do about `event` at the monotonic time `now`, in seconds."""
         state = self.state
@@ -125,6 +152,11 @@ class Node:
         """Median of the peers' clocks minus ours, in seconds; None without sessions."""
         return self._maintenance.clock_offset_s()
 
+    def _rooms_seen(self, subject: Subject, rooms: Sequence[KnownRoom]) -> None:
+        payload = self._publisher.payload_of(subject.key)
+        if payload is not None and payload.room_id is not None:
+            self._healing.seen(subject, payload.room_id, rooms)
+
     def _lead(self, event: Event) -> None:
         match event:
             case Received():
@@ -143,11 +175,18 @@ class Node:
                 self._maintenance.probe_ended(event)
             case AnnounceWish():
                 self._publisher.wish(event)
+            case StartClaim():
+                self._claims.start(event)
+            case EstablishRoom():
+                self._claims.establish(event)
+            case ReleaseClaim(subject):
+                self._claims.release(subject)
             case StartPing(operation, node_id, deadline_s):
                 self._forget_ended()
                 self._operations[operation] = PingOnce(self.state, operation, node_id, deadline_s)
             case Cancel(operation):
                 self._waiting.pop(operation, None)
+                self._claims.cancel(operation)
                 started = self._operations.pop(operation, None)
                 if started is not None:
                     started.cancel()

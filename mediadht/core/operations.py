@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
+from mediadht.core.claim_desk import best_room, known_rooms, rooms_shown
 from mediadht.core.constants import (
     ALPHA,
     ANSWERS_ENOUGH,
@@ -21,10 +22,10 @@ from mediadht.core.constants import (
     STORE_RECORDS_PER_KEY_MAX,
 )
 from mediadht.core.errors import RemoteError
-from mediadht.core.events import LookupEnded, PingEnded, ProviderFound
+from mediadht.core.events import LookupEnded, PingEnded, ProviderFound, RoomsFound
 from mediadht.core.identifiers import Subject
 from mediadht.core.lookup import Lookup, State
-from mediadht.core.messages import Find, Found, Get, Got, Ping, Pong, Request, Response
+from mediadht.core.messages import Find, Found, Get, Got, Ping, Pong, Request, Response, SignedRoom
 from mediadht.core.records import Payload, Record, RecordKind, open_payload, parse_record
 from mediadht.core.requests import Pending
 from mediadht.core.state import NodeState, prefixes
@@ -198,6 +199,7 @@ class FindProviders(LookupOperation):
         self._own_useful = bool(own)
         self._is_alone = state.is_replica and not state.settings.expects_peers and not len(state.book)
         """A network of one: what this node does not hold, nobody does."""
+        self._rooms: dict[SignedRoom, None] = dict.fromkeys(rooms_shown(state, key) if state.is_replica else ())
         self._page_from: int | None = None
         self._pages = 0
         super().__init__(
@@ -234,6 +236,7 @@ class FindProviders(LookupOperation):
                     last_signer, live = record.node_id, live + 1
                     useful = useful or not self._records[record.node_id].withdrawn
         if not is_page:
+            self._rooms.update(dict.fromkeys(response.rooms))
             # A withdrawal alone ends no search: it went to more nodes than a later announcement, and stays there.
             self.lookup.answered(node_id, self.state.learn(response.contacts), useful=useful)
             self._holding += holding
@@ -252,6 +255,7 @@ class FindProviders(LookupOperation):
 
     def ended(self) -> None:
         self.state.table.looked_up(self.target, self.state.now)
+        self._tell_rooms()
         self.state.tell(
             LookupEnded(
                 self._operation,
@@ -263,6 +267,15 @@ class FindProviders(LookupOperation):
                 self.complete,
             )
         )
+
+    def _tell_rooms(self) -> None:
+        rooms = known_rooms(self.state, self._subject, self._rooms)
+        if rooms:
+            best, _ = best_room(self.target, rooms)
+            rooms.sort(key=lambda room: (room.room_id != best.room_id, not room.certified, room.room_id))
+            told = tuple((room.room_id, room.held.room.record.server_name, room.certified) for room in rooms)
+            self.state.tell(RoomsFound(self._operation, told))
+            self.state.rooms_seen(self._subject, rooms)
 
     def _page_size(self) -> int:
         return min(PROVIDERS_PER_ANSWER_MAX, self._providers_max)

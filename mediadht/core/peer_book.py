@@ -203,6 +203,10 @@ class PeerBook:
         """Whether this node was reachable once and does not answer now."""
         return node_id in self._lost
 
+    def lost_since(self, time_s: float) -> int:
+        """How many nodes were lost after `time_s`, and may be alive where we cannot hear them."""
+        return sum(self._peers[node_id].failing_since_s >= time_s for node_id in self._lost)
+
     def next_lost(self, count: int) -> list[Peer]:
         """Lost nodes that may have come back, another `count` of them at each call."""
         if not self._lost:

@@ -8,7 +8,8 @@ it withdraws would have expired. Implements `docs/protocol.md`, section "Publish
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mediadht.core.constants import (
@@ -69,9 +70,16 @@ class Publisher:
         self._is_sweeping = self._is_waiting = False
         self._timer_s = float("inf")
         self._was_alone = True
+        self.round_ended: Callable[[Subject, Payload | None, Counter[bytes]], None] = lambda *_: None
+        """Called with what the replicas said of the key's room."""
 
     def __len__(self) -> int:
         return len(self._announcements)
+
+    def payload_of(self, key: int) -> Payload | None:
+        """What this node announces at a key; None if nothing, or a withdrawal."""
+        held = self._announcements.get(key)
+        return None if held is None else held.payload
 
     def wish(self, wish: AnnounceWish) -> None:
         """Take a new or changed wish; what was stored recently enough is left for its time."""
@@ -233,6 +241,8 @@ class Publisher:
         else:
             self._schedule(held, next_s)
         self._was_alone = self._was_alone or others == 0
+        if not record.withdrawn:
+            self.round_ended(held.subject, held.payload, outcome.rooms)
         self._state.tell(
             AnnouncementProgress(
                 held.subject,

@@ -56,6 +56,10 @@ class RecordKind(IntEnum):
     """What a record states. Replicas refuse kinds that they do not know."""
 
     PROVIDER = 0
+    ROOM = 1
+    """This room holds the key's file; its ninth field is the room's digest. Kept by `room_store`, with receipts."""
+    CLAIM = 2
+    """The signer is about to create the key's room; withdrawn, it no longer is. Kept by nobody: a vote names it."""
 
 
 class Offer(StrEnum):
@@ -112,8 +116,12 @@ def sign_record(
     sequence: int,
     expires_s: int,
     payload: Payload | None,
+    kind: RecordKind = RecordKind.PROVIDER,
+    more: tuple[Any, ...] = (),
 ) -> Record:
-    """A provider record for `subject`; a withdrawal if `payload` is None.
+    """A record for `subject`, of a provider if nothing else is said; a withdrawal if `payload` is None.
+
+    `more` are the fields that its kind has beyond those of all records.
 
     Raises CallerError if the payload is larger than `PAYLOAD_BYTES_MAX`.
     """
@@ -121,7 +129,7 @@ def sign_record(
     sealed = b"" if payload is None else _seal(keys.public_key, subject, sequence, payload)
     body: bytes = msgpack.packb(
         [
-            int(RecordKind.PROVIDER),
+            int(kind),
             subject.key.to_bytes(ID_BYTES, "big"),
             keys.public_key,
             server_name,
@@ -129,10 +137,11 @@ def sign_record(
             expires_s,
             withdrawn,
             sealed,
+            *more,
         ]
     )
     return Record(
-        kind=int(RecordKind.PROVIDER),
+        kind=int(kind),
         key=subject.key,
         public_key=keys.public_key,
         server_name=server_name,
@@ -214,11 +223,11 @@ def verify_record(record: Record) -> None:
     signatures.check_signature(record.public_key, _DOMAIN + record.body, record.signature)
 
 
-def check_times(record: Record, now_s: float) -> None:
+def check_times(record: Record, now_s: float, validity_s: float = RECORD_VALIDITY_S) -> None:
     """Raises RemoteError `expired` or `clock` where the record's expiry cannot be right at Unix time `now_s`."""
     if record.expires_s <= now_s:
         raise RemoteError(Code.EXPIRED, f"the record expired {now_s - record.expires_s:.0f} s ago by this node's clock")
-    ahead_s = record.expires_s - now_s - RECORD_VALIDITY_S
+    ahead_s = record.expires_s - now_s - validity_s
     if ahead_s > CLOCK_TOLERANCE_S:
         raise RemoteError(
             Code.CLOCK,

@@ -7,12 +7,15 @@ Implements `docs/protocol.md`, section "Messages", the answering side.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
+from mediadht.core.claim_desk import answer_claim, answer_room, room_prefix, rooms_shown
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code, RemoteError
 from mediadht.core.events import RecordDropped, RecordKept
 from mediadht.core.messages import (
+    Claim,
     Failure,
     Find,
     Found,
@@ -23,6 +26,7 @@ from mediadht.core.messages import (
     Put,
     PutDone,
     PutOutcome,
+    PutRoom,
     Request,
     Response,
     SignedBytes,
@@ -50,11 +54,30 @@ def answer(state: NodeState, asker: int, request: Request) -> Response:
             taken = [take_in(state, raw) for raw in records]
             first = taken[0][1] if taken else None
             contacts = () if first is None else _contacts(state, asker, first.key, contacts_max, known)
-            return PutDone(tuple(outcome for outcome, _ in taken), contacts)
+            rooms = tuple(b"" if record is None else room_prefix(state, record.key) for _, record in taken)
+            return PutDone(tuple(outcome for outcome, _ in taken), contacts, rooms if any(rooms) else ())
+        case Claim() | PutRoom() if not state.settings.claims:
+            return Failure(Code.UNKNOWN_METHOD, "this node takes no part in claims")
+        case Claim((body, signature), _, contacts_max, known):
+            vote = answer_claim(state, asker, request)
+            contacts = _contacts(state, asker, _key_of(body, signature), contacts_max, known)
+            return replace(vote, contacts=contacts)
+        case PutRoom(room, contacts_max, known):
+            done = answer_room(state, asker, request)
+            contacts = _contacts(state, asker, _key_of(room.body, room.signature), contacts_max, known)
+            return replace(done, contacts=contacts)
         case UnknownRequest(method):
             return Failure(Code.UNKNOWN_METHOD, f"this node does not know the method {method!r}")
         case _:
             assert_never(request)
+
+
+def _key_of(body: bytes, signature: bytes) -> int:
+    """The key of a record, to name contacts near it; that of nobody in particular if it is none."""
+    try:
+        return parse_record(body, signature, verify=False).key
+    except RemoteError:
+        return 0
 
 
 def take_in(state: NodeState, raw: SignedBytes) -> tuple[PutOutcome, Record | None]:
@@ -100,6 +123,7 @@ def _get(state: NodeState, asker: int, request: Get) -> Got:
         tuple((record.body, record.signature) for record in (*live, *gone)),
         state.store.live_count(request.key, now_s) if live else 0,
         contacts,
+        rooms_shown(state, request.key) if request.after is None else (),
     )
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from mediadht.core.claim_rules import SizeMemory
+from mediadht.core.claim_votes import ClaimVotes
 from mediadht.core.constants import (
     CONTACT_CACHE_MAX,
     ID_BITS,
@@ -29,11 +32,13 @@ from mediadht.core.constants import (
 from mediadht.core.contacts import Contact, Groups, groups_of, ip_prefix, is_anywhere_private, is_private_host
 from mediadht.core.errors import Code
 from mediadht.core.events import Effect, Notice, Send, Tell
+from mediadht.core.identifiers import Subject
 from mediadht.core.keys import KeyPair
 from mediadht.core.messages import Query, Request
 from mediadht.core.peer_book import Peer, PeerBook
 from mediadht.core.record_store import RecordStore
 from mediadht.core.requests import Asker, Pending, RequestTable
+from mediadht.core.room_store import RoomStore
 from mediadht.core.routing_table import RoutingTable
 from mediadht.core.timers import Timer, Timers
 
@@ -60,6 +65,9 @@ class NodeSettings:
     pings: bool = True
     """Whether to ping sessions on which nothing is heard. False where the driver watches its sessions itself and
     reports a dead one as `SessionClosed` with the code `timed_out`: a simulated network saves most of its messages."""
+    claims: bool = True
+    """Whether this node votes, accepts rooms and heals its own. False where the driver does not keep promises
+    (`PromiseMade`, `RoomKept`) on disk: peers' claims and rooms are then answered `unknown_method`."""
 
 
 @dataclass(slots=True)
@@ -99,6 +107,11 @@ class NodeState:
     store: RecordStore = field(init=False)
     sessions_due_s: float = float("-inf")
     """Before this no session needs anything that maintenance does."""
+    rooms: RoomStore = field(init=False)
+    votes: ClaimVotes = field(init=False)
+    size: SizeMemory = field(default_factory=SizeMemory)
+    rooms_seen: Callable[[Subject, Sequence[Any]], None] = lambda *_: None
+    """Called with the rooms (`claim_desk.KnownRoom`) that a lookup came by."""
     operations: int = 0
     """Lookups under way, the node's own included."""
     own_id: int = field(init=False)
@@ -113,6 +126,8 @@ class NodeState:
         self.book = PeerBook(self.own_id, self.settings.contacts_max)
         self.table = RoutingTable(self.own_id, self.settings.k)
         self.store = RecordStore(self.own_id, self._domain_of_server, records_max=self.settings.records_max)
+        self.rooms = RoomStore(self.own_id, self._domain_of_server)
+        self.votes = ClaimVotes(self._domain_of_server)
 
     @property
     def wall_s(self) -> float:

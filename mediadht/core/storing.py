@@ -45,6 +45,8 @@ class StoreOutcome:
     wanted: int = 0
     """How many should have."""
     refusals: Counter[str] = field(default_factory=Counter)
+    rooms: Counter[bytes] = field(default_factory=Counter)
+    """First bytes of the digests of the key's room, as the replicas said."""
     newer_sequence: int = 0
     """The highest sequence that a replica says it holds of the same signer: its word, unproved."""
     requests: int = 0
@@ -164,11 +166,13 @@ class StoreRecords(LookupOperation):
     def _count(self, pending: Pending, response: PutDone) -> None:
         assert isinstance(pending.request, Put)
         bodies = [body for body, _ in pending.request.records]
-        for body, outcome in zip(bodies, response.outcomes, strict=False):
+        shown = response.rooms or (b"",) * len(bodies)
+        for body, outcome, room in zip(bodies, response.outcomes, shown, strict=False):
             record = self._by_body.get(body)
             if record is None:
                 continue
             mine = self._outcomes[record.key]
+            mine.rooms[room] += 1
             if not outcome.code:
                 mine.replicas.add(pending.node_id)
             else:

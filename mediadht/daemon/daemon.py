@@ -89,6 +89,7 @@ class Daemon:
             contacts_max=config.contacts_max,
             records_max=config.records_max,
             expects_peers=bool(config.bootstrap),
+            claims=False,  # `storage` keeps no promises yet, and one that is not on disk must not be given
         )
         node = Node(
             keys,

@@ -27,10 +27,14 @@ from mediadht.core.events import (
     LookupEnded,
     Notice,
     Probe,
+    PromiseMade,
     ProviderFound,
     Received,
     RecordDropped,
     RecordKept,
+    RoomDropped,
+    RoomKept,
+    RoomRenewed,
     Send,
     Start,
     StartLookup,
@@ -43,6 +47,7 @@ from mediadht.core.keys import KeyPair
 from mediadht.core.messages import Message, Ping, Query
 from mediadht.core.node import Node
 from mediadht.core.records import Offer, Payload
+from mediadht.core.room_records import parse_room
 from mediadht.core.state import NodeSettings
 from mediadht_sim.engine import Engine
 from mediadht_sim.fakes import FakeKeyPair
@@ -234,9 +239,17 @@ class SimulatedNetwork:
             node.node.restore(contacts, list(node.disk.values()))
         else:
             node.disk.clear()
+            node.promises.clear()
+            node.rooms.clear()
+            node.own_rooms.clear()
             node.wishes = {k: replace(w, sequence=0, stored_at_s=0.0) for k, w in node.wishes.items() if w.payload}
         node.is_up, node.is_frozen, node.wake_s = True, False, float("inf")
-        self.start(node)
+        self.boot(node)
+        if node.promises or node.rooms or node.own_rooms:
+            node.node.restore_claims(
+                list(node.promises.values()), list(node.rooms.values()), list(node.own_rooms.values())
+            )
+        self.handle(index, Start())
         for wish in list(node.wishes.values()):
             self.handle(index, wish)
         self.lived(node, "restarted")
@@ -396,6 +409,15 @@ class SimulatedNetwork:
                 self._progressed(node, notice)
             case RecordKept(record):
                 node.disk[record.key, record.node_id] = record
+            case PromiseMade(promise):
+                node.promises[promise.key] = promise
+            case RoomKept(room):
+                record = parse_room(room, verify=False).record
+                node.rooms[record.key, record.node_id] = room
+            case RoomDropped(key, signer):
+                node.rooms.pop((key, signer), None)
+            case RoomRenewed(subject, room_id, room):
+                node.own_rooms[subject.key] = (subject, room_id, room)
             case RecordDropped(record):
                 node.disk.pop((record.key, record.node_id), None)
 

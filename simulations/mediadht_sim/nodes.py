@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mediadht.core.claim_votes import Promise
 from mediadht.core.contacts import Contact
 from mediadht.core.events import AnnouncementProgress, AnnounceWish, Effect, Event
+from mediadht.core.identifiers import Subject
 from mediadht.core.keys import KeyPair
-from mediadht.core.messages import Message
+from mediadht.core.messages import Message, SignedRoom
 from mediadht.core.node import Node
 from mediadht.core.records import Record
 from mediadht_sim.observers import LookupResult
@@ -58,6 +60,10 @@ class SimulatedNode:
     progress: dict[int, AnnouncementProgress] = field(default_factory=dict)
     disk: dict[tuple[int, int], Record] = field(default_factory=dict)
     """Records of others on disk, by key and signer."""
+    promises: dict[int, Promise] = field(default_factory=dict)
+    rooms: dict[tuple[int, int], SignedRoom] = field(default_factory=dict)
+    own_rooms: dict[int, tuple[Subject, str, SignedRoom]] = field(default_factory=dict)
+    """On disk of claims: what was promised, the rooms kept, and those that this node established."""
     messages_out: int = 0
     messages_in: int = 0
     bytes_out: int = 0

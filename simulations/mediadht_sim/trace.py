@@ -7,7 +7,23 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from mediadht.core.messages import Answer, Find, Found, Get, Got, Message, Ping, Pong, Put, PutDone, Query
+from mediadht.core.messages import (
+    Answer,
+    Claim,
+    Find,
+    Found,
+    Get,
+    Got,
+    Message,
+    Ping,
+    Pong,
+    Put,
+    PutDone,
+    PutRoom,
+    Query,
+    RoomDone,
+    Vote,
+)
 
 __all__ = ["Trace"]
 
@@ -23,6 +39,11 @@ _WEIGHTS: dict[type, tuple[int, Callable[[Any], int]]] = {
     Found: (6, lambda m: len(m.contacts)),
     Got: (7, lambda m: len(m.records) << 8 | len(m.contacts)),
     PutDone: (8, lambda m: len(m.outcomes) << 8 | len(m.contacts)),
+    # 9 is everything else.
+    Claim: (10, lambda m: len(m.claim[0])),
+    Vote: (11, lambda m: len(m.code) << 16 | len(m.rooms) << 12 | len(m.records) << 8 | len(m.contacts)),
+    PutRoom: (12, lambda m: len(m.room.receipts)),
+    RoomDone: (13, lambda m: len(m.code) << 16 | len(m.rooms) << 8 | len(m.contacts)),
 }
 _OTHER = (9, lambda _: 0)
 

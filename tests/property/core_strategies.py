@@ -13,6 +13,7 @@ from mediadht.core.identifiers import Subject, media, room
 from mediadht.core.keys import KeyPair
 from mediadht.core.messages import (
     Answer,
+    Claim,
     Failure,
     Find,
     Found,
@@ -23,8 +24,13 @@ from mediadht.core.messages import (
     Put,
     PutDone,
     PutOutcome,
+    PutRoom,
     Query,
+    RawReceipt,
+    RoomDone,
+    SignedRoom,
     UnknownRequest,
+    Vote,
 )
 from mediadht.core.records import Offer, Payload
 
@@ -88,13 +94,23 @@ knowns = st.binary(max_size=32 * KNOWN_PREFIX_BYTES).map(lambda b: b[: len(b) - 
 signed = st.tuples(st.binary(max_size=RECORD_BYTES_MAX - 64), st.binary(min_size=64, max_size=64))
 answer_contacts = st.lists(contacts, max_size=3).map(tuple)
 counts = st.integers(0, K)
+signatures = st.binary(min_size=64, max_size=64)
+receipts = st.builds(
+    RawReceipt, st.binary(min_size=32, max_size=32), st.integers(0, (1 << 63) - 1), st.integers(1, K), signatures
+)
+rooms = st.builds(SignedRoom, st.binary(max_size=80), signatures, st.lists(receipts, max_size=3).map(tuple))
+room_lists = st.lists(rooms, max_size=3).map(tuple)
+leases_s = st.integers(0, 3_600_000).map(lambda ms: ms / 1_000)
+codes = st.sampled_from(["", "voted", "taken", "a code of tomorrow"])
 requests = st.one_of(
     st.just(Ping()),
     st.builds(Find, points, counts, knowns),
     st.builds(Get, points, points, st.integers(0, PROVIDERS_PER_ANSWER_MAX), counts, st.none() | points, knowns),
     st.builds(Put, st.lists(signed, max_size=4).map(tuple), counts, knowns),
+    st.builds(Claim, signed, st.none() | leases_s, counts, knowns),
+    st.builds(PutRoom, rooms, counts, knowns),
     st.text("abcdefgh_", min_size=1, max_size=32)
-    .filter(lambda method: method not in ("ping", "find", "get", "put"))
+    .filter(lambda method: method not in ("ping", "find", "get", "put", "claim", "room"))
     .map(UnknownRequest),
 )
 outcomes = st.one_of(
@@ -104,8 +120,24 @@ outcomes = st.one_of(
 responses = st.one_of(
     st.just(Pong()),
     st.builds(Found, answer_contacts),
-    st.builds(Got, st.lists(signed, max_size=4).map(tuple), st.integers(0, (1 << 32) - 1), answer_contacts),
-    st.builds(PutDone, st.lists(outcomes, max_size=8).map(tuple), answer_contacts),
+    st.builds(Got, st.lists(signed, max_size=4).map(tuple), st.integers(0, (1 << 32) - 1), answer_contacts, room_lists),
+    st.builds(
+        PutDone,
+        st.lists(outcomes, max_size=8).map(tuple),
+        answer_contacts,
+        st.lists(st.sampled_from([b"", bytes(8), b"8 bytes."]), max_size=8).map(tuple),
+    ),
+    st.builds(
+        Vote,
+        codes,
+        leases_s,
+        counts,
+        st.none() | signed,
+        room_lists,
+        st.lists(signed, max_size=4).map(tuple),
+        answer_contacts,
+    ),
+    st.builds(RoomDone, codes, counts, st.none() | receipts, room_lists, answer_contacts),
     st.builds(Failure, st.text(min_size=1, max_size=256), st.text(max_size=256)),
 )
 transactions = st.integers(0, (1 << 32) - 1)
@@ -119,7 +151,9 @@ wire_values = st.recursive(
         st.floats(),
         st.text(max_size=12),
         st.binary(max_size=40),
-        st.sampled_from(["ping", "find", "get", "put", "pong", "found", "got", "no", "t", "q", "a", "k"]),
+        st.sampled_from(
+            ["ping", "find", "get", "put", "claim", "room", "vote", "pong", "found", "got", "no", "t", "q", "a", "k"]
+        ),
     ),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("tqaksnxprceowmvbiu"), inner, max_size=6)

@@ -304,7 +304,7 @@ def test_later_elements_of_contacts_records_and_outcomes_are_ignored() -> None:
 
 
 def test_an_unknown_method_is_a_request_and_an_unknown_answer_a_failure() -> None:
-    assert unpacked({"t": 7, "q": "claim", "k": 5}) == Query(7, UnknownRequest("claim"))
+    assert unpacked({"t": 7, "q": "fetch", "k": 5}) == Query(7, UnknownRequest("fetch"))
     answer = unpacked({"t": 7, "a": "claimed"})
     assert isinstance(answer, Answer)
     assert isinstance(answer.response, Failure)

@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 from nacl import bindings
 
+from mediadht.core.claim_rules import quorum, rank, room_digest
 from mediadht.core.codec import encode
 from mediadht.core.contacts import Contact
 from mediadht.core.errors import Code, RemoteError
@@ -24,6 +25,7 @@ from mediadht.core.identifiers import Subject, parse_subject
 from mediadht.core.keys import KeyPair
 from mediadht.core.messages import (
     Answer,
+    Claim,
     Failure,
     Find,
     Found,
@@ -35,10 +37,14 @@ from mediadht.core.messages import (
     Put,
     PutDone,
     PutOutcome,
+    PutRoom,
     Query,
+    RoomDone,
     UnknownRequest,
+    Vote,
 )
 from mediadht.core.records import Offer, Payload, Record, sign_record
+from mediadht.core.room_records import Room, sign_claim, sign_receipt, sign_room
 from mediadht.core.session import Hello, PeerSession, Role, refusal_frame
 
 PATH = Path(__file__).with_name("protocol.json")
@@ -106,6 +112,7 @@ def made() -> str:
         "messages": [message_vector(name, message) for name, message in messages().items()],
         "message_refusals": message_refusals(),
         "records": [record_vector(**wish) for wish in record_wishes()],
+        "claims": claims_vector(),
         "record_refusals": record_refusals(),
         "record_times": record_times(),
     }
@@ -231,19 +238,81 @@ def messages() -> dict[str, Message]:
     record = record_of(**record_wishes()[0])
     signed = (record.body, record.signature)
     known = ALICE.node_id.to_bytes(32, "big")[:8]
+    claim, room = claim_of(), room_of().to_signed()
     return {
         "ping": Query(0, Ping()),
         "find": Query(1, Find(MEDIA.key, 20, known)),
         "get": Query(2, Get(MEDIA.key, ROOM.key, 16, 20, None, known)),
         "get, a further page": Query(3, Get(MEDIA.key, ROOM.key, 16, 0, BOB.node_id)),
         "put": Query(4, Put((signed,), 20, known)),
-        "an unknown method": Query((1 << 32) - 1, UnknownRequest("claim")),
+        "claim": Query(6, Claim((claim.body, claim.signature), None, 20, known)),
+        "claim, handed over": Query(7, Claim((claim.body, claim.signature), 42.125)),
+        "room": Query(8, PutRoom(room, 20, known)),
+        "an unknown method": Query((1 << 32) - 1, UnknownRequest("fetch")),
         "pong": Answer(0, Pong()),
         "found": Answer(1, Found((ALICE_CONTACT, BOB_CONTACT, Contact.of(bytes(32))))),
         "got records": Answer(2, Got((signed,), 1)),
         "got contacts": Answer(3, Got((), 0, (BOB_CONTACT,))),
         "put done": Answer(4, PutDone((PutOutcome(), PutOutcome("stale", 1_800_000_000_001)), (BOB_CONTACT,))),
-        "a failure": Answer(5, Failure("unknown_method", "this node does not know the method 'claim'")),
+        "got rooms": Answer(2, Got((signed,), 1, (), (room,))),
+        "put done, with rooms": Answer(4, PutDone((PutOutcome(), PutOutcome()), (), (b"", bytes(range(8))))),
+        "vote, granted": Answer(6, Vote("", 60.0, 20, None, (), (signed,), (BOB_CONTACT,))),
+        "vote, refused": Answer(7, Vote("voted", 12.5, 5, (claim.body, claim.signature), (room,))),
+        "room accepted": Answer(8, RoomDone("", 20, room.receipts[0])),
+        "room refused": Answer(9, RoomDone("taken", 20, None, (room,), (BOB_CONTACT,))),
+        "a failure": Answer(5, Failure("unknown_method", "this node does not know the method 'fetch'")),
+    }
+
+
+def claim_of(*, withdrawn: bool = False) -> Record:
+    return sign_claim(
+        ALICE,
+        MEDIA,
+        server_name="alice.example.org",
+        sequence=1_000 * NOW_S + withdrawn,
+        expires_s=NOW_S + 61,
+        withdrawn=withdrawn,
+    )
+
+
+def room_of() -> Room:
+    digest = room_digest(MEDIA, "!room:example.org")
+    receipts = tuple(sign_receipt(keys, MEDIA.key, digest, expires_s=NOW_S + 600, replicas=2) for keys in (ALICE, BOB))
+    return sign_room(
+        ALICE,
+        MEDIA,
+        "!room:example.org",
+        server_name="alice.example.org",
+        sequence=1_000 * NOW_S,
+        expires_s=NOW_S + 604_800,
+        receipts=receipts,
+    )
+
+
+def claims_vector() -> dict[str, Any]:
+    room, names = room_of(), ("alice.example.org", "bob.example.net:8448")
+    return {
+        "subject": MEDIA.id,
+        "seed": bytes([0xA1] * 32).hex(),
+        "claim": {"body": claim_of().body.hex(), "signature": claim_of().signature.hex()},
+        "withdrawn": {
+            "body": claim_of(withdrawn=True).body.hex(),
+            "signature": claim_of(withdrawn=True).signature.hex(),
+        },
+        "room_id": "!room:example.org",
+        "digest": room.digest.hex(),
+        "room": {"body": room.record.body.hex(), "signature": room.record.signature.hex()},
+        "receipts": [
+            {
+                "public_key": receipt.public_key.hex(),
+                "expires_s": receipt.expires_s,
+                "replicas": receipt.replicas,
+                "signature": receipt.signature.hex(),
+            }
+            for receipt in room.receipts
+        ],
+        "ranks": {name: rank(MEDIA.key, name).hex() for name in names},
+        "quorums": [quorum(n) for n in range(1, 21)],
     }
 
 
@@ -266,6 +335,8 @@ def message_vector(name: str, message: Message) -> dict[str, Any]:
 def message_refusals() -> list[dict[str, Any]]:
     find: dict[str, Any] = {"q": "find", "k": bytes(32), "n": 20, "x": b"", "t": 1}
     contact = [bytes(32), ["wss://a.example.org/"], None]
+    receipt = [bytes(32), NOW_S, 20, bytes(64)]
+    many, short = [*receipt[:2], 21, bytes(64)], [*receipt[:3], b"s"]
     rows: dict[str, Any] = {
         "no msgpack": b"\xc1",
         "nothing": b"",
@@ -291,6 +362,26 @@ def message_refusals() -> list[dict[str, Any]]:
         "65 records": {"q": "put", "t": 1, "n": 0, "r": [[b"", bytes(64)]] * 65},
         "a record of 901 bytes": {"q": "put", "t": 1, "n": 0, "r": [[bytes(837), bytes(64)]]},
         "21 records in an answer": {"a": "got", "t": 1, "m": 0, "r": [[b"", bytes(64)]] * 21},
+        "4 rooms in an answer": {"a": "got", "t": 1, "m": 0, "r": [], "o": [[b"", bytes(64), []]] * 4},
+        "a room with 21 receipts": {"q": "room", "t": 1, "n": 0, "r": [b"", bytes(64), [receipt] * 21]},
+        "a receipt of 21 replicas": {
+            "q": "room",
+            "t": 1,
+            "n": 0,
+            "r": [b"", bytes(64), [many]],
+        },
+        "a receipt with a short signature": {
+            "q": "room",
+            "t": 1,
+            "n": 0,
+            "r": [b"", bytes(64), [short]],
+        },
+        "a claim that is no record": {"q": "claim", "t": 1, "n": 0, "r": b""},
+        "a lease above an hour": {"q": "claim", "t": 1, "n": 0, "r": [b"", bytes(64)], "l": 3_600_001},
+        "a vote without a code": {"a": "vote", "t": 1, "l": 0, "m": 1, "r": []},
+        "a vote of 21 replicas": {"a": "vote", "t": 1, "e": "", "l": 0, "m": 21, "r": []},
+        "5 providers with a vote": {"a": "vote", "t": 1, "e": "", "l": 0, "m": 1, "r": [[b"", bytes(64)]] * 5},
+        "a room prefix of 7 bytes": {"a": "put", "t": 1, "o": [None], "d": [bytes(7)]},
         "an outcome without a code": {"a": "put", "t": 1, "o": [["", 1]]},
     }
     found = [

@@ -13,7 +13,22 @@ from mediadht.core.contacts import Contact, Groups
 from mediadht.core.events import RecordDropped, RecordKept, Tell
 from mediadht.core.identifiers import media
 from mediadht.core.keys import KeyPair
-from mediadht.core.messages import Failure, Find, Found, Get, Got, Ping, Pong, Put, PutDone, PutOutcome, UnknownRequest
+from mediadht.core.messages import (
+    Claim,
+    Failure,
+    Find,
+    Found,
+    Get,
+    Got,
+    Ping,
+    Pong,
+    Put,
+    PutDone,
+    PutOutcome,
+    PutRoom,
+    SignedRoom,
+    UnknownRequest,
+)
 from mediadht.core.records import Payload, Record, sign_record
 from mediadht.core.replica import answer
 from mediadht.core.state import NodeSettings, NodeState, prefixes
@@ -27,13 +42,13 @@ def keys(number: int) -> KeyPair:
     return KeyPair.from_seed(hashlib.sha256(str(number).encode()).digest())
 
 
-def node(*, reachable: bool = True, records_max: int = 1_000) -> NodeState:
+def node(*, reachable: bool = True, records_max: int = 1_000, claims: bool = True) -> NodeState:
     own = keys(-1)
     contact = Contact.of(own.public_key, ("wss://own.org/",) if reachable else (), "own.org")
     state = NodeState(
         own,
         contact,
-        NodeSettings(records_max=records_max),
+        NodeSettings(records_max=records_max, claims=claims),
         random.Random(1).randbytes,
         lambda host: ".".join(host.split(".")[-2:]),
     )
@@ -82,10 +97,10 @@ def get(state: NodeState, **changes: object) -> Got:
 def test_a_ping_is_answered_and_an_unknown_method_refused_by_name() -> None:
     state = node()
     assert answer(state, ASKER, Ping()) == Pong()
-    refusal = answer(state, ASKER, UnknownRequest("claim"))
+    refusal = answer(state, ASKER, UnknownRequest("fetch"))
     assert isinstance(refusal, Failure)
     assert refusal.code == "unknown_method"
-    assert "claim" in refusal.why
+    assert "fetch" in refusal.why
 
 
 def test_the_nearest_live_contacts_are_named_without_the_asker_and_those_it_knows() -> None:
@@ -256,3 +271,13 @@ def test_a_record_of_a_kind_that_is_not_known_is_refused_and_takes_no_known_ones
     signature = keys(0).sign(b"mediadht/1/record\n" + body)
     assert answer(state, ASKER, Put(((body, signature),))) == PutDone((PutOutcome("unknown_kind"),))
     assert list(state.store) == [held]
+
+
+def test_a_node_without_claims_promises_nothing_and_knows_the_methods_no_more_than_an_earlier_one() -> None:
+    state = node(claims=False)
+    signature = bytes(64)
+    for request in (Claim((b"", signature)), PutRoom(SignedRoom(b"", signature, ()))):
+        refusal = answer(state, ASKER, request)
+        assert isinstance(refusal, Failure)
+        assert refusal.code == "unknown_method"
+    assert not state.effects

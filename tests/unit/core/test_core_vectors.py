@@ -23,8 +23,9 @@ from mediadht.core.contacts import Contact
 from mediadht.core.errors import CallerError, RemoteError
 from mediadht.core.identifiers import media, parse_subject
 from mediadht.core.keys import KeyPair
-from mediadht.core.messages import Answer, Failure, Query, UnknownRequest
+from mediadht.core.messages import Answer, Failure, Query, RawReceipt, SignedRoom, UnknownRequest
 from mediadht.core.records import Offer, Payload, check_times, open_payload, parse_record, sign_record
+from mediadht.core.room_records import open_room, parse_claim, parse_room
 from mediadht.core.session import Hello, PeerSession, Role
 
 REPOSITORY = Path(__file__).parents[3]
@@ -173,7 +174,7 @@ def test_a_message_is_these_bytes(row: dict[str, Any]) -> None:
 
 def test_unknown_methods_and_answers_are_what_the_document_says() -> None:
     rows = {row["name"]: decode(bytes.fromhex(row["bytes"])) for row in VECTORS["messages"]}
-    assert rows["an unknown method"] == Query((1 << 32) - 1, UnknownRequest("claim"))
+    assert rows["an unknown method"] == Query((1 << 32) - 1, UnknownRequest("fetch"))
     answer = rows["a failure"]
     assert isinstance(answer, Answer)
     assert isinstance(answer.response, Failure)
@@ -235,6 +236,35 @@ def test_a_records_times_are_judged_to_the_second(row: dict[str, Any]) -> None:
     except RemoteError as fault:
         code = fault.code
     assert code == row["code"]
+
+
+# --- Claims ------------------------------------------------------------------------------------------------------
+
+
+def test_claims_rooms_and_receipts_are_these_bytes() -> None:
+    row = VECTORS["claims"]
+    subject, keys = parse_subject(row["subject"]), KeyPair.from_seed(bytes.fromhex(row["seed"]))
+    key = subject.key.to_bytes(32, "big")
+    for name in ("claim", "withdrawn"):
+        claim = parse_claim(bytes.fromhex(row[name]["body"]), bytes.fromhex(row[name]["signature"]))
+        assert (claim.key, claim.public_key, claim.withdrawn) == (subject.key, keys.public_key, name == "withdrawn")
+    digest = hashlib.blake2b(
+        b"mediadht/1/room\n" + row["room_id"].encode(), digest_size=32, key=subject.seal_key
+    ).digest()
+    assert digest.hex() == row["digest"]
+    receipts = tuple(
+        RawReceipt(bytes.fromhex(r["public_key"]), r["expires_s"], r["replicas"], bytes.fromhex(r["signature"]))
+        for r in row["receipts"]
+    )
+    room = parse_room(SignedRoom(bytes.fromhex(row["room"]["body"]), bytes.fromhex(row["room"]["signature"]), receipts))
+    assert room.digest == digest
+    assert open_room(room, subject) == row["room_id"]
+    for receipt in receipts:
+        signed = b"mediadht/1/receipt\n" + key + digest + receipt.expires_s.to_bytes(8, "big") + bytes([2])
+        assert bindings.crypto_sign_open(receipt.signature + signed, receipt.public_key) == signed
+    for name, value in row["ranks"].items():
+        assert hashlib.sha256(b"mediadht/1/rank\n" + key + name.encode()).hexdigest() == value
+    assert row["quorums"] == [2 * n // 3 + 1 for n in range(1, 21)]
 
 
 # --- Vectors that others have published --------------------------------------------------------------------------
