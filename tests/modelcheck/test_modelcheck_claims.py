@@ -1,6 +1,6 @@
 """The model check of claims, as much of it as takes seconds; and that it finds the faults that it is there to find.
 
-The larger configurations: `python tests/modelcheck/claim_model.py --help`; what they covered is in `docs/claims.md`.
+The larger configurations: `tests/modelcheck/claim_model.py --help`; what they covered stands in `docs/claims.md`.
 """
 
 from __future__ import annotations
