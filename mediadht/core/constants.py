@@ -229,6 +229,10 @@ RECONNECT_S_MAX: Final = 20.0
 TICK_S: Final = 5.0
 """Between two rounds of maintenance: pings, reconnections, expiry, refresh."""
 
+BOOTSTRAP_INTERVAL_S: Final = 3600
+"""After which the bootstrap nodes are dialled although there are sessions: two parts of a network whose nodes have all
+restarted while they were cut off from each other know nothing of each other any more, and each is content."""
+
 DIALS_PER_TICK_MAX: Final = 16
 """Connections that one round of maintenance starts."""
 
@@ -258,6 +262,11 @@ SWEEP_AHEAD_SHARE: Final = 0.15
 PUBLISH_RETRY_S_MIN: Final = 5.0
 PUBLISH_RETRY_S_MAX: Final = 600.0
 """Back-off of an announcement that no replica took."""
+
+NETWORK_GREW: Final = 1.5
+"""An announcement is stored again once this many times the nodes are to be seen that were when it was stored: in a part
+of the network that was cut off, or right after the cut had healed, its k closest were others. The safety search lost
+every tenth such key from sight for 22 hours; an estimate of the size alone errs by less."""
 
 REPLICAS_ENOUGH: Final = 7
 """An announcement that fewer of the known replicas acknowledged is tried again at `PUBLISH_RETRY_S_MAX`."""
