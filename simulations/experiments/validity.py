@@ -5,8 +5,9 @@ Question. How seldom may providers store their records again without being lost 
 Method. 60 nodes over two days, with the churn of `k.py` (sessions as IPFS measured them, far shorter than a
 homeserver's). Every validity is combined with every interval. Lookups go on all the time.
 
-Figures. Lookups that find a live provider, of those for which there was one; lookups that find only dead providers,
-which a shorter validity would have cleared away; messages of a node a second.
+Figures. Lookups that find a live provider; lookups that find only dead ones, which a shorter validity would have
+cleared away; lookups that find nothing: there every record has expired. (The share of success does not show that: where
+no record is valid, none is expected to be found.) Messages of a node a second.
 
 Verdict. In docs/research.md, with the table.
 """
@@ -21,8 +22,9 @@ from study import Part, play
 METRICS = (
     "success_share",
     "lookups",
-    "lookups_missed",
+    "lookups_found",
     "lookups_stale",
+    "lookups_absent",
     "requests_mean",
     "records_mean",
     "messages_per_node_s",
