@@ -26,8 +26,8 @@ NODES_MIN = 5
 LOSS_MAX = 0.2
 JITTER_MAX = 0.5
 LATENCY_MS = (5.0, 40.0)
-"""Median of one way. Pairs are up to four times farther: a round trip of 320 ms, PlanetLab's 95th percentile. A lookup's
-patience bears a dial and an answer at that distance; where all of few replicas are farther, a cold one hears nobody."""
+"""Median of one way. Pairs are at most four times farther: a round trip of 320 ms, PlanetLab's 95th percentile.
+A lookup's patience bears a dial and an answer there; where all of few replicas are farther, a cold one hears nobody."""
 SAFETY_S = (60.0, 1_800.0)
 SUBJECTS_MAX = 40
 QUIET_S = PUBLISH_RETRY_S_MAX + 300.0
