@@ -16,11 +16,13 @@ ID_BITS: Final = 256
 ID_BYTES: Final = ID_BITS // 8
 
 K: Final = 20
-"""Replicas per key and contacts per bucket. Kademlia's own choice (Maymounkov and Mazieres 2002), kept by IPFS."""
+"""Replicas per key and contacts per bucket. Kademlia's own choice (Maymounkov and Mazieres 2002), kept by IPFS. Where
+half of the network dies at once, 14 lose no key, and 20 are twice as fast (`simulations/experiments/k.py`)."""
 
 ALPHA: Final = 3
 """Requests of one lookup that are in flight and not yet slow. A slow one frees its place (`SLOW_FACTOR`), so a
-small value costs no time when peers are dead; the paper's 3 keeps the number of requests low."""
+small value costs no time when peers are dead; the paper's 3 keeps the number of requests low. Settled by
+`simulations/experiments/alpha.py` (docs/research.md): from 3 on, lookups are no faster."""
 
 STORE_PARALLELISM: Final = K
 """Requests in flight where every replica must be asked anyway: all of them at once, nothing is gained by waiting."""
@@ -157,7 +159,8 @@ REQUEST_TIMEOUT_S: Final = 5.0
 """After which an answer no longer counts. Sent requests that are merely slow are overtaken long before."""
 
 SLOW_FACTOR: Final = 2.0
-"""A request is slow once it takes this many times the peer's smoothed round trip plus four deviations."""
+"""A request is slow once it takes this many times the peer's smoothed round trip plus four deviations. Anything from 1
+to 5 is as good (`simulations/experiments/timeouts.py`, docs/research.md)."""
 
 SLOW_S_MIN: Final = 0.005
 SLOW_S_MAX: Final = 1.0
@@ -229,6 +232,10 @@ RECONNECT_S_MAX: Final = 20.0
 TICK_S: Final = 5.0
 """Between two rounds of maintenance: pings, reconnections, expiry, refresh."""
 
+BOOTSTRAP_INTERVAL_S: Final = 3600
+"""After which the bootstrap nodes are dialled although there are sessions: two parts of a network whose nodes have all
+restarted while they were cut off from each other know nothing of each other any more, and each is content."""
+
 DIALS_PER_TICK_MAX: Final = 16
 """Connections that one round of maintenance starts."""
 
@@ -258,6 +265,11 @@ SWEEP_AHEAD_SHARE: Final = 0.15
 PUBLISH_RETRY_S_MIN: Final = 5.0
 PUBLISH_RETRY_S_MAX: Final = 600.0
 """Back-off of an announcement that no replica took."""
+
+NETWORK_GREW: Final = 1.5
+"""An announcement is stored again once this many times the nodes are to be seen that were when it was stored: in a part
+of the network that was cut off, or right after the cut had healed, its k closest were others. The safety search lost
+every tenth such key from sight for 22 hours; an estimate of the size alone errs by less."""
 
 REPLICAS_ENOUGH: Final = 7
 """An announcement that fewer of the known replicas acknowledged is tried again at `PUBLISH_RETRY_S_MAX`."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from mediadht.core.constants import (
+    BOOTSTRAP_INTERVAL_S,
     BUCKET_REFRESH_INTERVAL_S,
     CONTACT_FAILURES_MAX,
     DIALS_PER_TICK_MAX,
@@ -65,7 +66,7 @@ class Maintenance:
         self._joined = False
         self._join_count = 0
         self._somebody_is_back = False
-        self._neighbours_s = float("-inf")
+        self._neighbours_s = self._bootstrapped_s = float("-inf")
         self._unconnected: list[int] | None = None
         self._table_changes = 0
         """Members of the table without a session; None or other changes: to be looked up anew."""
@@ -146,6 +147,7 @@ class Maintenance:
         state.sessions_due_s = now
         table.spread_refreshes(now, BUCKET_REFRESH_INTERVAL_S, state.random_share)
         self._neighbours_s = now - NEIGHBOURHOOD_INTERVAL_S * state.random_share()
+        self._bootstrapped_s = now - self._bootstrap_ahead_s()
         if sessions:
             state.answered_any_s = now
             self._joined = True
@@ -255,6 +257,8 @@ class Maintenance:
         if state.sessions_due_s <= state.now:
             self._look_at_sessions()
         self._reconnect()
+        if state.now - self._bootstrapped_s >= BOOTSTRAP_INTERVAL_S:
+            self._bootstrap()
         for record in state.store.expire(state.wall_s):
             state.tell(RecordDropped(record))
         self._see_to_rooms()
@@ -310,13 +314,22 @@ class Maintenance:
             recent = (p.contact.node_id for p in state.book.pinned_or_recent(2 * ISOLATED_DIALS))
             hearsay = state.book.closest_ids(state.random_point(), ISOLATED_DIALS)
             wanted += [n for n in (*recent, *hearsay) if n not in wanted]
-            state.emit(Bootstrap())
+            self._bootstrap()
         lost = [p.contact.node_id for p in state.book.next_lost(LOST_DIALS_PER_TICK) if not p.in_table]
         due = [n for n in (*wanted, *lost) if self._retry_s.get(n, (0.0, 0.0))[0] <= state.now]
         for node_id in due[:DIALS_PER_TICK_MAX]:
             state.emit(Dial(state.book[node_id].contact))
         if len(self._retry_s) > state.settings.contacts_max:
             self._retry_s.clear()
+
+    def _bootstrap(self) -> None:
+        is_first = self._bootstrapped_s == float("-inf")
+        self._bootstrapped_s = self._state.now - (self._bootstrap_ahead_s() if is_first else 0.0)
+        self._state.emit(Bootstrap())
+
+    def _bootstrap_ahead_s(self) -> int:
+        # Each node has its own: those that were started together do not come together.
+        return self._state.own_id % BOOTSTRAP_INTERVAL_S
 
     # --- Joining and refreshing ----------------------------------------------------------------------------------
 
@@ -335,6 +348,7 @@ class Maintenance:
         FindNodes(self._state, self._state.own_id, self._joined_neighbourhood).proceed()
 
     def _joined_neighbourhood(self, found: list[int]) -> None:
+        self._publisher.look_around()
         for _ in range(_JOIN_REFRESHES_MAX):
             if not self._refresh_one():
                 break

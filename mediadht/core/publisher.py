@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from mediadht.core.constants import (
     CLOCK_TOLERANCE_S,
     ID_BITS,
+    NETWORK_GREW,
     PUBLISH_RETRY_S_MAX,
     PUBLISH_RETRY_S_MIN,
     RECORD_VALIDITY_S,
@@ -51,7 +52,9 @@ class _Announcement:
     attempts: int = 0
     is_storing: bool = False
     changed: bool = False
-    """The wish changed while a round was under way."""
+    """The wish, or the network to be seen, changed while a round was under way."""
+    network_size: int = 0
+    """Nodes to be seen when it was stored, 0 where that is not known."""
     overtaken: bool = False
     """The latest round was the second try with a sequence above one that a replica held."""
 
@@ -72,6 +75,8 @@ class Publisher:
         self._was_alone = True
         self.round_ended: Callable[[Subject, Payload | None, Counter[bytes]], None] = lambda *_: None
         """Called with what the replicas said of the key's room."""
+        self._size_min: float = float("inf")
+        """No announcement was stored when fewer nodes were to be seen."""
 
     def __len__(self) -> int:
         return len(self._announcements)
@@ -113,6 +118,22 @@ class Publisher:
                 if held.next_s > self._state.now and held.attempts:
                     held.attempts = 0
                     self._schedule(held, self._state.now)
+
+    def look_around(self) -> None:
+        """The neighbourhood was looked up: what was stored when far fewer nodes were to be seen is stored again."""
+        size = self._state.network_size()
+        if size < NETWORK_GREW * self._size_min:
+            return
+        self._size_min = float("inf")
+        for held in self._announcements.values():
+            if held.network_size and size >= NETWORK_GREW * held.network_size:
+                held.network_size = 0
+                if held.is_storing:
+                    held.changed = True
+                elif held.next_s > self._state.now:
+                    self._schedule(held, self._state.now)
+            elif held.network_size:
+                self._size_min = min(self._size_min, held.network_size)
 
     def _schedule(self, held: _Announcement, at_s: float) -> None:
         held.next_s = at_s
@@ -169,9 +190,11 @@ class Publisher:
         batch = list(self._region(first_key))
         self._cursor = batch[-1].subject.key + 1
         self._regions += 1
+        size = self._state.network_size()
+        self._size_min = min(self._size_min, size)
         for held in batch:
             self._due.discard(held.subject.key)
-            held.is_storing, held.changed = True, False
+            held.is_storing, held.changed, held.network_size = True, False, size
         records = [self._signed(held) for held in batch]
 
         def done(outcomes: list[StoreOutcome]) -> None:
@@ -276,6 +299,8 @@ class Publisher:
         if others < enough:
             refusals = ", ".join(f"{code} ({count})" for code, count in sorted(outcome.refusals.items()))
             return f"{others} of {outcome.wanted} replicas took it" + (f"; refused: {refusals}" if refusals else "")
+        if outcome.nearest < enough:
+            return f"only {outcome.nearest} of its nearest nodes could be reached, where it will be looked for"
         return None
 
     def _interval_s(self) -> float:

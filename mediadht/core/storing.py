@@ -44,6 +44,8 @@ class StoreOutcome:
     """Nodes that acknowledged it, this one included."""
     wanted: int = 0
     """How many should have."""
+    nearest: int = 0
+    """Of `replicas`, other nodes that are among the k nearest when those count too which could not be reached now."""
     refusals: Counter[str] = field(default_factory=Counter)
     rooms: Counter[bytes] = field(default_factory=Counter)
     """First bytes of the digests of the key's room, as the replicas said."""
@@ -118,13 +120,21 @@ class StoreRecords(LookupOperation):
     def ended(self) -> None:
         self.state.table.looked_up(self.target, self.state.now)
         hops = self.lookup.hops
-        for outcome in self._outcomes.values():
+        for key, outcome in self._outcomes.items():
+            outcome.nearest = self._nearest(key, outcome.replicas)
             outcome.requests, outcome.hops = self.lookup.requests + self._last_requests, hops
         self._done([self._outcomes[record.key] for record in self._records])
 
     def on_lost(self, pending: Pending, code: str) -> None:
         self._failed.add(pending.node_id)
         super().on_lost(pending, code)
+
+    def _nearest(self, key: int, replicas: set[int]) -> int:
+        # Who never answered does not count: a liar could invent as many neighbours as it likes.
+        book = self.state.book
+        missed = {n for n in self._failed - replicas if (peer := book.get(n)) is not None and peer.reachable}
+        nearest = sorted(replicas | missed, key=key.__xor__)[: self.state.settings.k]
+        return sum(node_id in replicas and node_id != self.state.own_id for node_id in nearest)
 
     def _placement(self) -> dict[int, list[Record]]:
         """Who should hold what, as far as is known now; own shares are taken in at once."""

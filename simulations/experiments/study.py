@@ -57,24 +57,25 @@ def play(doc: str | None, parts: Callable[[bool], Sequence[Part]]) -> None:
     """The study's command line; `parts(quick)` gives its parts, small ones where `quick`."""
 
     @click.command(help=inspect.cleandoc(doc or ""))
+    @click.option("--seeds", type=click.IntRange(1, 1_000), help="Runs of each point.  [default: the study's own]")
     @click.option("--quick", is_flag=True, help="Tiny networks, one seed: whether it works, not what is true.")
     @click.option(
         "--workers", type=click.IntRange(0, 1_024), help="Processes; 0: none but this.  [default: one a core]"
     )
     @click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler, instead of this machine.")
     @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: out/STUDY]")
-    def study(*, quick: bool, workers: int | None, scheduler: str | None, out: Path | None) -> None:
+    def study(*, quick: bool, seeds: int | None, workers: int | None, scheduler: str | None, out: Path | None) -> None:
         name = Path(sys.argv[0]).stem
         folder = out or Path("out") / (f"{name}-quick" if quick else name)
         for number, part in enumerate(parts(quick), 1):
-            _play_part(part, folder / f"part-{number}", quick=quick, workers=workers, scheduler=scheduler)
+            count = seeds or (QUICK_SEEDS if quick else part.seeds)
+            _play_part(part, folder / f"part-{number}", seeds=count, workers=workers, scheduler=scheduler)
 
     study()
 
 
-def _play_part(part: Part, folder: Path, *, quick: bool, workers: int | None, scheduler: str | None) -> None:
+def _play_part(part: Part, folder: Path, *, seeds: int, workers: int | None, scheduler: str | None) -> None:
     started_s = time.monotonic()
-    seeds = QUICK_SEEDS if quick else part.seeds
     with progress_bar() as told:
         result = sweep(
             part.scenario,

@@ -75,8 +75,8 @@ LOOKUPS = Table(
             "str",
             "",
             "lookups: found; missed: a live announced provider was there and was not found; absent: rightly nothing; "
-            "stale: only dead or withdrawn ones. Announcements: stored; too_few replicas; untold: the owner heard "
-            "nothing. Both: unfinished when the run ended",
+            "stale: only ones that are down, have withdrawn, or are cut off from the asker. Announcements: stored; "
+            "too_few replicas; untold: the owner heard nothing. Both: unfinished when the run ended",
             words=OUTCOMES,
         ),
     ),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from mediadht.core.constants import CLOCK_TOLERANCE_S, K
+from mediadht.core.constants import BOOTSTRAP_INTERVAL_S, CLOCK_TOLERANCE_S, PUBLISH_RETRY_S_MAX, K
 from mediadht.core.errors import CallerError
 
 __all__ = ["NODES_MIN", "Plan", "Step", "StepKind", "draw", "plan_from_json", "plan_to_json"]
@@ -25,9 +25,14 @@ __all__ = ["NODES_MIN", "Plan", "Step", "StepKind", "draw", "plan_from_json", "p
 NODES_MIN = 5
 LOSS_MAX = 0.2
 JITTER_MAX = 0.5
-LATENCY_MS = (5.0, 200.0)
+LATENCY_MS = (5.0, 40.0)
+"""Median of one way. Pairs are at most four times farther: a round trip of 320 ms, PlanetLab's 95th percentile.
+A lookup's patience bears a dial and an answer there; where all of few replicas are farther, a cold one hears nobody."""
 SAFETY_S = (60.0, 1_800.0)
 SUBJECTS_MAX = 40
+QUIET_S = PUBLISH_RETRY_S_MAX + 300.0
+QUIET_AFTER_PARTITION_S = BOOTSTRAP_INTERVAL_S + QUIET_S
+"""Who restarts while it is cut off forgets the other side; in time it comes across it again by the bootstrap nodes."""
 _SKEW_S = CLOCK_TOLERANCE_S / 2 - 5
 STRATEGIES = ("drop", "lie", "withhold", "replay")
 
@@ -170,7 +175,7 @@ class _Drawing:
             adversaries=self._adversaries,
             unreachable=self._unreachable,
             safety_s=round(self._safety_s),
-            quiet_s=900.0,
+            quiet_s=QUIET_S,
             steps=(),
         )
         self._draw_workload()
@@ -189,7 +194,10 @@ class _Drawing:
             if faults.random() < 0.4:
                 kind(self._stream(kind.__name__))
         self._steps.sort(key=lambda step: step.at_s)
-        return replace(made, steps=tuple(self._steps))
+        happened = {step.kind for step in self._steps}
+        forgotten = "partition" in happened and not happened.isdisjoint({"restart", "restart_empty", "join"})
+        quiet_s = QUIET_AFTER_PARTITION_S if forgotten else QUIET_S
+        return replace(made, steps=tuple(self._steps), quiet_s=quiet_s)
 
     # --- Workload ------------------------------------------------------------------------------------------------
 

@@ -188,7 +188,10 @@ class SimulatedNetwork:
         self.handle(index, Leave(deadline_s))
 
         def leave(started_s: float) -> None:
-            if node.is_up and node.started_s == started_s:
+            if node.is_frozen and node.started_s == started_s:
+                node.is_frozen = False
+                self.crash(index)  # it was asked to leave and hangs: it is killed
+            elif node.is_up and node.started_s == started_s:
                 for node_id in sorted(node.sessions):
                     self.sessions.close(node, node_id, Code.LEAVING)
                 node.is_up = False

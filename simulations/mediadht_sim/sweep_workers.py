@@ -90,7 +90,7 @@ def made_on_cluster(
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # any free port: None means 8787, and two sweeps cannot share it
                     worker_dashboard_address=None,
                     memory_limit=min(WORKER_MEMORY_BYTES_MAX, psutil.virtual_memory().total // (count + 1)),
                 )

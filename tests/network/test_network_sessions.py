@@ -123,6 +123,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 async def test_a_session_that_nobody_needs_is_closed_and_opened_again(
     network: Network, hurried: pytest.MonkeyPatch
 ) -> None:
+    hurried.setattr(maintenance, "_SESSION_REST_S", 0.5)
     first = (await network.add()).daemon
     # Without an address of its own: it cannot enter a table, and nothing keeps its sessions.
     guest = (await network.add(peer_url=(), peer_listen=())).daemon

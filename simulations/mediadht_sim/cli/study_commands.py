@@ -85,9 +85,7 @@ def sweep(
         result = sweeps.sweep(loaded, varied, seeds, folder, scheduler=scheduler, workers=workers)
     else:
         with sweeps.progress_bar() as told:
-            result = sweeps.sweep(
-                loaded, varied, seeds, folder, scheduler=scheduler, workers=workers, progress=told
-            )
+            result = sweeps.sweep(loaded, varied, seeds, folder, scheduler=scheduler, workers=workers, progress=told)
     if as_json:
         click.echo(json.dumps([_point_as_json(point) for point in result.points], indent=2))
     elif not quiet:

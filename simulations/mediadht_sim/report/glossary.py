@@ -34,7 +34,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("routing health", "Of the k nodes truly closest to a node, the share that it knows and that is live."),
     ("seed", "The number from which everything random in a run is drawn: same scenario and seed, same run."),
     ("session", "An open, authenticated connection between two nodes."),
-    ("stale", "A lookup that was told only providers that had died or had withdrawn."),
+    ("stale", "A lookup that was told only providers that are down, have withdrawn, or are cut off from the asker."),
     ("subject", "What is announced and looked up: the hash of a medium, or a room's ID."),
     (
         "Sybil, eclipse",

@@ -30,10 +30,14 @@ def success(intervals: Columns, timeline: Timeline) -> Plot | None:
     told = f"The worst interval, ending at {seconds(worst[0])}, had {said(worst[1], 'share')}."
     caption = (
         "Of the lookups that ended in an interval and for which a live provider was there, the share that found "
-        f"one. {told} A dip while something is broken is expected; one that stays after it was mended is a fault. Gaps "
-        "are intervals without such lookups."
+        f"one. {told} The other line is of all lookups: it also falls where nobody has what is looked for, or whoever "
+        "has it is down or cut off. A dip while something is broken is expected; one that stays after it was mended is "
+        "a fault. Gaps are intervals without such lookups."
     )
-    svg = _lines("success", f"Success of lookups over time. {told}", [("", shares)], "share", (intervals, timeline))
+    everybody = zip(intervals["found"], intervals["lookups"], strict=True)
+    of_all = [found / lookups if lookups else None for found, lookups in everybody]
+    lines = [("where a live one was there", shares), ("of all lookups", of_all)]
+    svg = _lines("success", f"Success of lookups over time. {told}", lines, "share", (intervals, timeline))
     return Plot("success", "Success of lookups", svg, caption)
 
 
