@@ -10,12 +10,11 @@ What the sections are is `mediadht.cli.config`'s business.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
 import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -23,7 +22,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from mediadht.core.errors import ConfigurationError
+from mediadht.core.errors import ConfigurationError, nearest
 
 __all__ = ["Section", "Setting", "Settings", "is_secret", "nearest", "read_file", "variable_of"]
 
@@ -31,8 +30,6 @@ ENVIRONMENT_PREFIX: Final = "MEDIADHT_"
 CONFIGURATION_FILE_BYTES_MAX: Final = 1 << 20
 """A configuration file is written by hand; a larger one is the wrong file."""
 
-_NEAR_ENOUGH: Final = 0.6
-"""difflib's own threshold for "similar"; below it, the known keys are listed as well."""
 
 _SHOWN_CHARACTERS_MAX: Final = 80
 _SECRET: Final = re.compile(r"token|secret|password")
@@ -81,16 +78,6 @@ class Setting:
 def variable_of(section: str, field: str) -> str:
     """The environment variable of a key: `MEDIADHT_DATA_DIR`, `MEDIADHT_API_LISTEN`."""
     return ENVIRONMENT_PREFIX + "_".join(part for part in (section, field) if part).upper()
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """What to say of an unknown `word`: the nearest of `known`, and all of them if it is not very near."""
-    ordered = sorted(known)
-    near = difflib.get_close_matches(word, ordered, n=1, cutoff=_NEAR_ENOUGH)
-    if near:
-        return f"the nearest known one is {near[0]}"
-    nearest_of_all = difflib.get_close_matches(word, ordered, n=1, cutoff=0.0)
-    return f"the nearest known one is {nearest_of_all[0]}, of {', '.join(ordered)}" if ordered else "none is known here"
 
 
 def is_secret(field: str, model: type[BaseModel] | None = None) -> bool:

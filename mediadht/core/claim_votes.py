@@ -12,7 +12,6 @@ import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from mediadht.core.ballot import FREE, Ask, Ballot, Seat, Verdict, ask, claim_ask, room_ask
 from mediadht.core.constants import (
@@ -29,11 +28,10 @@ from mediadht.core.constants import (
     VOTES_PER_SIGNER_MAX,
 )
 from mediadht.core.errors import Code
+from mediadht.core.record_store import count_down
 from mediadht.core.records import Record
 
 __all__ = ["ClaimVotes", "Promise"]
-
-_Name = TypeVar("_Name", bytes, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +162,8 @@ class ClaimVotes:
     def _forget_claim(self, key: int) -> None:
         claim = self._claims.pop(key, None)
         if claim is not None:
-            _count_down(self._per_signer, claim.public_key)
-            _count_down(self._per_domain, self._domain(claim))
+            count_down(self._per_signer, claim.public_key)
+            count_down(self._per_domain, self._domain(claim))
 
     # --- Ends ----------------------------------------------------------------------------------------------------
 
@@ -211,9 +209,3 @@ class ClaimVotes:
 
     def _domain(self, claim: Record) -> str:
         return self._domain_of(claim.server_name) or claim.server_name
-
-
-def _count_down(counter: Counter[_Name], name: _Name) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]

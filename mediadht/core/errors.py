@@ -8,9 +8,14 @@ Implements `docs/protocol.md`, section "Error codes".
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 
-__all__ = ["CallerError", "Code", "ConfigurationError", "EnvironmentFault", "MediaDHTError", "RemoteError"]
+__all__ = ["CallerError", "Code", "ConfigurationError", "EnvironmentFault", "MediaDHTError", "RemoteError", "nearest"]
+
+_NEAR_ENOUGH = 0.6
+"""difflib's own threshold for "similar"; below it, the known words are listed as well."""
 
 
 class Code(StrEnum):
@@ -71,3 +76,13 @@ class RemoteError(MediaDHTError):
         super().__init__(f"{code}: {why}" if why else str(code))
         self.code = str(code)
         self.why = why
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What to say of an unknown `word`: the nearest of `known`, and all of them if it is not very near."""
+    ordered = sorted(known)
+    near = difflib.get_close_matches(word, ordered, n=1, cutoff=_NEAR_ENOUGH)
+    if near:
+        return f"the nearest known one is {near[0]}"
+    nearest_of_all = difflib.get_close_matches(word, ordered, n=1, cutoff=0.0)
+    return f"the nearest known one is {nearest_of_all[0]}, of {', '.join(ordered)}" if ordered else "none is known here"

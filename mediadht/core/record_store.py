@@ -27,10 +27,10 @@ from mediadht.core.errors import Code
 from mediadht.core.records import Record
 from mediadht.core.xor_index import XorIndex
 
-__all__ = ["PutResult", "RecordStore"]
+__all__ = ["PutResult", "RecordStore", "count_down"]
 
 _DOMAINS_CACHED_MAX = 16_384
-_Name = TypeVar("_Name", int, str)
+_Name = TypeVar("_Name", int, str, bytes)
 
 
 @dataclass(slots=True)
@@ -228,16 +228,17 @@ class RecordStore:
         slot.withdrawn -= record.withdrawn
         domain = self._domain(record)
         if slot.domains is not None:
-            _count_down(slot.domains, domain)
+            count_down(slot.domains, domain)
         if not slot.records:
             del self._slots[record.key]
             self._keys.discard(record.key)
         self._count -= 1
-        _count_down(self._per_signer, record.node_id)
-        _count_down(self._per_domain, domain)
+        count_down(self._per_signer, record.node_id)
+        count_down(self._per_domain, domain)
 
 
-def _count_down(counter: dict[_Name, int], name: _Name) -> None:
+def count_down(counter: dict[_Name, int], name: _Name) -> None:
+    """Count one less of `name`; what has come to nothing is forgotten, so that counters stay bounded."""
     counter[name] -= 1
     if not counter[name]:
         del counter[name]

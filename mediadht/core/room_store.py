@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mediadht.core.claim_rules import canonical, room_ranks
 from mediadht.core.constants import ROOM_RECORDS_PER_KEY_MAX, ROOM_RECORDS_PER_KEY_PER_DOMAIN_MAX, ROOMS_MAX
 from mediadht.core.errors import Code
+from mediadht.core.record_store import count_down
 from mediadht.core.room_records import Room
 from mediadht.core.xor_index import XorIndex
 
@@ -100,9 +101,7 @@ class RoomStore:
         if not self._held[key]:
             del self._held[key]
             self._keys.discard(key)
-        self._per_signer[signer] -= 1
-        if not self._per_signer[signer]:
-            del self._per_signer[signer]
+        count_down(self._per_signer, signer)
         self._count -= 1
 
     def held(self, key: int, signer: int) -> HeldRoom | None:

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from mediadht_sim.metrics import METRICS_BY_NAME
+from mediadht_sim.metrics import METRICS_BY_NAME, mean
 from mediadht_sim.tables import SUMMARY_FILE, ResultsError, read_summary
 from mediadht_sim.wording import count, plain, said
 
@@ -154,17 +154,13 @@ def _figures(a: Side, b: Side) -> Iterator[Compared]:
     for name, left, right in rows:
         if not left and not right:
             continue
-        a_mean, b_mean = _mean(left), _mean(right)
+        a_mean, b_mean = mean(left), mean(right)
         if name not in odds:
             yield Compared(name, a_mean, b_mean)
             continue
         chance = float(adjusted[name])
         low, high = _interval(left, right)
         yield Compared(name, a_mean, b_mean, low, high, chance, _word(name, a_mean, b_mean, chance))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
 
 
 def _odds(a: Sequence[float], b: Sequence[float]) -> float:

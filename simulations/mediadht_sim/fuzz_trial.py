@@ -15,12 +15,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mediadht.core.constants import LOOKUP_PATIENCE_S, LOOKUPS_MAX, REQUESTS_IN_FLIGHT_MAX
+from mediadht.core.constants import LOOKUP_PATIENCE_S
 from mediadht.core.contacts import Contact
 from mediadht.core.identifiers import Subject, media
 from mediadht.core.state import NodeSettings
 from mediadht_sim.adversaries.answers import Drop, Lie, Replay, Withhold
 from mediadht_sim.adversaries.mind import Company, Mind
+from mediadht_sim.checkers.bounds import excesses
 from mediadht_sim.engine import Engine
 from mediadht_sim.fakes import faking
 from mediadht_sim.fuzz_scenarios import Plan, Step
@@ -307,16 +308,10 @@ class _Trial:
             if not node.hears:
                 continue
             state = node.node.state
-            sizes = (
-                ("sessions", len(state.sessions), state.settings.sessions_max + 1),
-                ("contacts", len(state.book), state.settings.contacts_max),
-                ("records", len(state.store), state.settings.records_max),
-                ("open requests", len(state.requests), REQUESTS_IN_FLIGHT_MAX + LOOKUPS_MAX),
-                ("operations", state.operations, LOOKUPS_MAX + 16),
-            )
-            for what, size, bound in sizes:
-                if not 0 <= size <= bound:
-                    raise _Unmet(f"too many {what}", f"node {node.index}: {size} of {bound}")
+            for what, size, bound in excesses(node.node, exact=False):
+                raise _Unmet(f"too many {what}", f"node {node.index}: {size} of {bound}")
+            if state.operations < 0:
+                raise _Unmet("more lookups ended than began", f"node {node.index}: {state.operations} under way")
             if set(state.sessions) != set(node.sessions):
                 raise _Unmet("core and driver disagree about sessions", f"node {node.index}")
             for node_id in state.table:

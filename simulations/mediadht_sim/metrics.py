@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mediadht_sim.columns import INTERVALS, LOOKUPS, NODES, Table
 
-__all__ = ["METRICS", "METRICS_BY_NAME", "Metric", "gini", "lorenz", "metrics", "percentile"]
+__all__ = ["METRICS", "METRICS_BY_NAME", "Metric", "gini", "lorenz", "mean", "metrics", "percentile"]
 
 Rows: TypeAlias = Sequence[tuple[Any, ...]] | pa.Table
 Columns: TypeAlias = dict[str, list[Any]]
@@ -166,7 +166,8 @@ def _pick(columns: Columns, name: str, wanted: Callable[[str, str], bool]) -> li
     return [value for value, kind, outcome in rows if value is not None and wanted(kind, outcome)]
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def mean(values: Sequence[float]) -> float | None:
+    """The mean, of an exact sum; None of nothing."""
     return math.fsum(values) / len(values) if values else None
 
 
@@ -192,10 +193,10 @@ def _of_lookups(columns: Columns) -> dict[str, float | None]:
         "first_ms_p99": percentile(first_ms, 0.99),
         "end_ms_p50": percentile(end_ms, 0.50),
         "end_ms_p99": percentile(end_ms, 0.99),
-        "requests_mean": _mean(requests),
+        "requests_mean": mean(requests),
         "requests_p50": percentile(requests, 0.50),
         "requests_p99": percentile(requests, 0.99),
-        "hops_mean": _mean(hops),
+        "hops_mean": mean(hops),
         "hops_p99": percentile(hops, 0.99),
     }
 
@@ -215,9 +216,9 @@ def _of_announces(columns: Columns) -> dict[str, float | None]:
         "stored_share": _ratio(outcomes.count("stored"), len(outcomes)),
         "announce_ms_p50": percentile(end_ms, 0.50),
         "announce_ms_p99": percentile(end_ms, 0.99),
-        "announce_requests_mean": _mean(_pick(columns, "requests", told)),
-        "announce_hops_mean": _mean(_pick(columns, "hops", told)),
-        "announce_replicas_mean": _mean(_pick(columns, "replicas", told)),
+        "announce_requests_mean": mean(_pick(columns, "requests", told)),
+        "announce_hops_mean": mean(_pick(columns, "hops", told)),
+        "announce_replicas_mean": mean(_pick(columns, "replicas", told)),
     }
 
 
@@ -225,13 +226,13 @@ def _of_network(operations: int, lookups: float, series: Columns, hosts: Columns
     sent, up_s = sum(series["messages"]), math.fsum(hosts["up_s"])
     rows = zip(hosts["messages_in"], hosts["honest"], hosts["up_s"], strict=True)
     load = [received for received, honest, alive_s in rows if honest and alive_s > 0]
-    mean_load = _mean(load)
+    mean_load = mean(load)
     return {
         "messages_per_lookup": _ratio(sent, lookups),
         "messages_per_operation": _ratio(sent, operations),
         "messages_per_node_s": _ratio(sum(hosts["messages_out"]), up_s),
         "bytes_per_node_s": _ratio(sum(hosts["bytes_out"]), up_s) or None,
-        "routing_health": _mean(series["routing_health"]),
+        "routing_health": mean(series["routing_health"]),
         "routing_health_min": min(series["routing_health"], default=None),
         "load_gini": gini(load),
         "load_max_over_mean": max(load) / mean_load if mean_load else None,

@@ -76,7 +76,6 @@ class NetworkSettings:
     """No pings are exchanged: the network itself notices dead sessions, as late as pings would have."""
     dial_round_trips: float = 4.0
     """TCP, TLS, WebSocket and handshake."""
-    traced: bool = True
     node: NodeSettings = NodeSettings()  # noqa: RUF009 - frozen
 
 
@@ -260,7 +259,7 @@ class SimulatedNetwork:
     def handle(self, index: int, event: Event) -> None:
         """Give a node an event now."""
         node = self.nodes[index]
-        if node.is_up and not node.is_frozen:
+        if node.hears:
             self.give(node, event)
 
     def announce(self, index: int, subject: Subject, payload: Payload = _PAYLOAD) -> None:
@@ -288,7 +287,7 @@ class SimulatedNetwork:
 
     def true_closest(self, target: int, count: int) -> list[int]:
         """The IDs of the `count` nodes that are up and nearest to `target`."""
-        ids = (s.keys.node_id for s in self.nodes if s.is_up and not s.is_frozen and s.contact.endpoints)
+        ids = (s.keys.node_id for s in self.nodes if s.hears and s.contact.endpoints)
         return sorted(ids, key=target.__xor__)[:count]
 
     # --- The driver ----------------------------------------------------------------------------------------------
@@ -322,15 +321,14 @@ class SimulatedNetwork:
         if self._watchers:
             for watcher in self._watchers:
                 watcher.sent(sender, receiver, message)
-        if self.settings.traced:
-            self.trace.sent(self.engine.now, sender.index, receiver.index, message)
+        self.trace.sent(self.engine.now, sender.index, receiver.index, message)
         delay_s = self.links.delay_s(sender.index, receiver.index, size_bytes)
         if delay_s is not None:
             self.engine.after(delay_s, self._arrive, sender, receiver, message, size_bytes)
 
     def hears(self, a: SimulatedNode, b: SimulatedNode) -> bool:
         """Whether what `a` sends now would be taken in by `b`."""
-        if not b.is_up or b.is_frozen:
+        if not b.hears:
             return False
         is_cut = self.links.is_cut
         return is_cut is None or not is_cut(a.index, b.index)
@@ -378,7 +376,7 @@ class SimulatedNetwork:
         self.engine.at(effect.at_s, self._wake, node, effect.at_s, node.node)
 
     def _wake(self, node: SimulatedNode, at_s: float, core: Node) -> None:
-        if node.wake_s == at_s and node.node is core and node.is_up and not node.is_frozen:
+        if node.wake_s == at_s and node.node is core and node.hears:
             self.give(node, Woke())
 
     def _wish(self, index: int, wish: AnnounceWish) -> None:

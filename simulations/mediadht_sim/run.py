@@ -76,7 +76,7 @@ def run(scenario: Scenario, seed: int | None = None, progress: Progress | None =
 def _played(scenario: Scenario, progress: Progress | None) -> RunResult:
     """A function of its own, so that the network is gone when `playing` clears up: reports need memory too."""
     started_s = time.perf_counter()
-    simulation = Simulation(scenario, scenario.seed, progress)
+    simulation = Simulation(scenario, progress)
     simulation.build()
     simulation.warm_up()
     simulation.begin()
@@ -94,10 +94,9 @@ def playing(scenario: Scenario) -> Iterator[None]:
 class Simulation:
     """A scenario in steps: `build`, `warm_up`, `begin`, `measure`, `result`, within `playing(scenario)`."""
 
-    def __init__(self, scenario: Scenario, seed: int, progress: Progress | None = None) -> None:
+    def __init__(self, scenario: Scenario, progress: Progress | None = None) -> None:
         self.scenario = scenario
-        self.seed = seed
-        self.engine = Engine(seed)
+        self.engine = Engine(scenario.seed)
         self.network = SimulatedNetwork(
             self.engine,
             latency_s=_latency(scenario, self.engine).one_way_s,
@@ -170,7 +169,7 @@ class Simulation:
         violations.sort(key=lambda v: v.at_s)
         return RunResult(
             scenario=self.scenario,
-            seed=self.seed,
+            seed=self.scenario.seed,
             trace=self.network.trace.hexdigest(),
             lookups=measures.lookups,
             intervals=measures.intervals,

@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from mediadht.core import constants
+from mediadht_sim.fakes import constant_names
 
 __all__ = ["Constants", "changeable"]
 
@@ -28,11 +29,7 @@ _WIRE_ENDINGS: Final = ("_BYTES_MAX", "_CHARACTERS_MAX")
 
 def changeable() -> dict[str, int | float | tuple[float, ...]]:
     """The constants that a scenario may change, with the values that they have."""
-    return {
-        name: value
-        for name, value in sorted(vars(constants).items())
-        if name.isupper() and isinstance(value, (int, float, tuple)) and _refusal(name) is None
-    }
+    return {name: getattr(constants, name) for name in constant_names() if _refusal(name) is None}
 
 
 def _refusal(name: str) -> str | None:

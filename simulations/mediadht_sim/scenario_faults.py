@@ -5,20 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mediadht.core.errors import ConfigurationError
+from mediadht.core.errors import ConfigurationError, nearest
 from mediadht_sim.scenario import Scenario
 from mediadht_sim.scenario_reference import Place, allowed, is_tag, models_in, place_of, tag_of
 from mediadht_sim.toml_text import KeyPath
 
-__all__ = ["ScenarioError", "explained", "nearest"]
+__all__ = ["ScenarioError", "explained"]
 
-_NEAR_ENOUGH: Final = 0.6
 _FAULTS_SHOWN_MAX: Final = 20
 _SHOWN_CHARACTERS_MAX: Final = 80
 _QUOTED: Final = re.compile(r"'([^']*)'")
@@ -29,16 +28,6 @@ Where = Callable[[KeyPath], str]
 
 class ScenarioError(ConfigurationError):
     """A scenario is wrong; each line of the text says where, which key, why, and what to write instead."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """What to say of an unknown `word`: the nearest of `known`, and all of them if it is not very near."""
-    ordered = sorted(known)
-    near = difflib.get_close_matches(word, ordered, n=1, cutoff=_NEAR_ENOUGH)
-    if near:
-        return f"the nearest known one is {near[0]}"
-    nearest_of_all = difflib.get_close_matches(word, ordered, n=1, cutoff=0.0)
-    return f"the nearest known one is {nearest_of_all[0]}, of {', '.join(ordered)}" if ordered else "none is known here"
 
 
 def explained(faults: ValidationError, where: Where) -> ScenarioError:
@@ -77,7 +66,7 @@ def _unknown(place: Place) -> str:
     choice = tag_of(model) if model else None
     if choice:
         text += f" of {choice}"
-    if not difflib.get_close_matches(str(word), known, n=1, cutoff=_NEAR_ENOUGH):
+    if not difflib.get_close_matches(str(word), known, n=1):
         elsewhere = _elsewhere(str(word))
         if elsewhere:
             return f"{text}: {elsewhere}"

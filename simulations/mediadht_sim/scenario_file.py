@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from mediadht.core.errors import nearest
 from mediadht_sim.scenario import Scenario
-from mediadht_sim.scenario_faults import ScenarioError, explained, nearest
+from mediadht_sim.scenario_faults import ScenarioError, explained
 from mediadht_sim.scenario_reference import TAGS
 from mediadht_sim.toml_text import KeyPath, line_of, lines_of, write_toml
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mediadht.core.constants import ID_BITS, NEWCOMER_UPTIME_S, TICK_S
 from mediadht.core.events import Start
-from mediadht.core.session import Hello
 from mediadht_sim.network import SimulatedNetwork
-from mediadht_sim.nodes import EPOCH_S, SimulatedNode
+from mediadht_sim.nodes import SimulatedNode
 
 __all__ = ["settle"]
 
@@ -34,7 +34,8 @@ def settle(
     ordered = sorted(nodes, key=lambda n: n.keys.node_id)
     reachable = [n for n in ordered if n.contact.endpoints]
     ids = [n.keys.node_id for n in reachable]
-    hellos = {n.index: _hello(n, engine.now) for n in ordered}
+    # What each would have said to its peers by now: that it is no newcomer.
+    hellos = {n.index: replace(network.sessions.hello(n), uptime_s=NEWCOMER_UPTIME_S) for n in ordered}
     tables = {n.index: _table(n, reachable, ids, network.settings.node.k, stream) for n in nodes}
     linked = _sessions(nodes, tables, network)
     for done, node in enumerate(nodes, 1):
@@ -53,11 +54,6 @@ def settle(
         engine.at(engine.now + stream.random() * TICK_S, network.handle, node.index, Start())
         if progress is not None and done % 100 == 0:
             progress(done)
-
-
-def _hello(node: SimulatedNode, now: float) -> Hello:
-    clock_s = int(EPOCH_S + now + node.clock_skew_s)
-    return Hello(node.contact, b"\0" * 8, NEWCOMER_UPTIME_S, clock_s, "sim")
 
 
 def _table(
