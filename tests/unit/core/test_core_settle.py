@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from core_bench import EPOCH_S, QUIET, SUBJECT, Bench, contact, provider, raw
 
-from mediadht.core.constants import BUCKET_REFRESH_INTERVAL_S
+from mediadht.core.constants import BUCKET_REFRESH_INTERVAL_S, SESSIONS_SOUGHT_SHARE, TICK_S
+from mediadht.core.errors import Code
 from mediadht.core.events import (
     AnnouncementProgress,
     AnnounceWish,
@@ -13,6 +15,8 @@ from mediadht.core.events import (
     LookupEnded,
     Probe,
     Send,
+    SessionClosed,
+    Start,
     StartLookup,
     WakeAt,
 )
@@ -116,3 +120,35 @@ def test_an_announcement_says_what_it_cost() -> None:
     [progress] = bench.told(AnnouncementProgress)
     assert isinstance(progress, AnnouncementProgress)
     assert (progress.requests, progress.hops) == (len(asked), 1)
+
+
+def dialled_within(bench: Bench, time_s: float) -> set[int]:
+    """Whom the node dials of its own accord in that time; nobody answers it."""
+    bench.effects.clear()
+    bench.run_until(bench.now + time_s)
+    return {effect.contact.node_id for effect in bench.effects if isinstance(effect, Dial)}
+
+
+def test_members_of_the_table_are_dialled_up_to_a_share_of_the_sessions_and_no_further() -> None:
+    """Where everybody is full, each session that one wants costs another node one, which then dials again."""
+    sought = int(SESSIONS_SOUGHT_SHARE * 16)
+    full = settled(20, sessions=sought, sessions_max=16, pings=False)
+    assert set(full.node.state.table) - set(full.node.state.sessions), "there would be somebody to dial"
+    full.give(Start())
+    assert dialled_within(full, 4 * TICK_S) == set()
+    room_left = settled(20, sessions=sought - 1, sessions_max=16, pings=False)
+    room_left.give(Start())
+    missing = set(room_left.node.state.table) - set(room_left.node.state.sessions)
+    assert dialled_within(room_left, 4 * TICK_S) == missing
+
+
+@pytest.mark.parametrize(("code", "is_dialled"), [(Code.BUSY, False), (Code.IDLE, False), (Code.UNREACHABLE, True)])
+def test_a_peer_that_had_no_room_is_left_alone_for_an_hour(code: Code, is_dialled: bool) -> None:
+    bench = settled(8, pings=False)
+    bench.give(Start())
+    victim = contact(3).node_id
+    assert victim in bench.node.state.table
+    bench.give(SessionClosed(victim, code))
+    assert (victim in dialled_within(bench, 10 * TICK_S)) == is_dialled
+    if not is_dialled:
+        assert victim in dialled_within(bench, BUCKET_REFRESH_INTERVAL_S + TICK_S)
